@@ -1,0 +1,125 @@
+"""Every error that Hoist raises on purpose.
+
+    HoistError
+    ├── UsageError              the caller asked for something that has no meaning
+    │   ├── InvalidReference    a name, version, tag, reference or location that cannot be parsed
+    │   └── InvalidConfig       hoist.toml or the environment says something impossible
+    ├── NotFound                the thing named does not exist
+    │   ├── StorageNotFound     no such storage, bucket or folder
+    │   ├── VersionNotFound     no such model, version, tag or digest in a storage
+    │   └── FileNotFound        no such file in a version, or object in a storage
+    ├── Conflict                somebody else's version, tag or publish stands in the way
+    ├── PermissionDenied        the storage refuses these credentials
+    ├── StorageUnavailable      the storage is down, slow or busy: worth retrying
+    ├── StorageUnsupported      the storage cannot do this at all: not worth retrying
+    ├── Damaged                 bytes are not what the manifest says
+    │   ├── DamagedBlock        a block at rest or on the way has the wrong digest
+    │   └── InvalidManifest     a manifest or block table is malformed or lies
+    ├── InvalidFile             a weight file is truncated, malformed or lies
+    │   └── UnsafeCheckpoint    a checkpoint that would execute code when loaded
+    ├── LocalError              this machine: a full disk, a path that is in the way, a missing library
+    └── Cancelled               the caller stopped it
+
+Each message names the thing and, where there is one, the mend. No message holds a secret.
+The command line maps each branch to an exit code (`HoistError.exit_code`).
+"""
+
+from __future__ import annotations
+
+
+class HoistError(Exception):
+    """The root: catch this to catch everything Hoist raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(HoistError):
+    """The caller asked for something that has no meaning."""
+
+    exit_code = 2
+
+
+class InvalidReference(UsageError):
+    """A name, version, tag, reference or location that cannot be parsed."""
+
+
+class InvalidConfig(UsageError):
+    """hoist.toml or the environment says something impossible."""
+
+
+class NotFound(HoistError):
+    """The thing named does not exist."""
+
+    exit_code = 3
+
+
+class StorageNotFound(NotFound):
+    """No such storage, bucket or folder."""
+
+
+class VersionNotFound(NotFound):
+    """No such model, version, tag or digest in a storage."""
+
+
+class FileNotFound(NotFound):
+    """No such file in a version, or object in a storage."""
+
+
+class Conflict(HoistError):
+    """Somebody else's version, tag or publish stands in the way."""
+
+    exit_code = 4
+
+
+class PermissionDenied(HoistError):
+    """The storage refuses these credentials."""
+
+    exit_code = 5
+
+
+class StorageUnavailable(HoistError):
+    """The storage is down, slow or busy. The engine retries these."""
+
+    exit_code = 6
+
+
+class StorageUnsupported(HoistError):
+    """The storage cannot do this at all."""
+
+    exit_code = 6
+
+
+class Damaged(HoistError):
+    """Bytes are not what the manifest says."""
+
+    exit_code = 7
+
+
+class DamagedBlock(Damaged):
+    """A block at rest or on the way has the wrong digest."""
+
+
+class InvalidManifest(Damaged):
+    """A manifest or block table is malformed or lies."""
+
+
+class InvalidFile(HoistError):
+    """A weight file is truncated, malformed or lies."""
+
+    exit_code = 8
+
+
+class UnsafeCheckpoint(InvalidFile):
+    """A checkpoint that would execute code when loaded."""
+
+
+class LocalError(HoistError):
+    """This machine: a full disk, a path that is in the way, a missing library."""
+
+    exit_code = 9
+
+
+class Cancelled(HoistError):
+    """The caller stopped it."""
+
+    exit_code = 130
