@@ -1,0 +1,1 @@
+"""Measure Hoist against its peers, on checkpoints like the real ones."""

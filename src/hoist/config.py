@@ -1,0 +1,211 @@
+"""hoist.toml and the environment: which storages there are and how to reach them.
+
+This is the only reader of `os.environ`. Storages come, later ones winning, from the user's
+`$XDG_CONFIG_HOME/hoist/hoist.toml`, the project's `hoist.toml` (in the working folder or above it; or the one file that
+`HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
+`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS` and `HOIST_PROFILE` apply.
+
+    [storage.oss]
+    url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
+    kind = "oss"                        # image, nas, oss or accl; default: by the URL
+    region = "cn-hangzhou"
+    endpoint = "https://s3.example.com" # any S3-compatible store
+    path_style = true                   # default: true where an endpoint is given
+    ca_bundle = "/etc/ssl/own.pem"
+    profile = "models"                  # of ~/.aws/credentials
+    anonymous = false
+
+    [engine]
+    connections = 8                     # HOIST_CONNECTIONS; default: by the storage
+    memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
+    retry_seconds = 60                  # HOIST_RETRY_SECONDS
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hoist.errors import InvalidConfig, StorageNotFound
+
+KINDS = ("image", "nas", "oss", "accl")
+FILE_NAME = "hoist.toml"
+_ENGINE_FIELDS = ("connections", "memory", "retry_seconds")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """How to reach one storage; see the module for the fields. Holds no secret."""
+
+    address: str
+    url: str
+    kind: str | None = None
+    region: str | None = None
+    endpoint: str | None = None
+    path_style: bool | None = None
+    ca_bundle: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying."""
+
+    connections: int | None = None
+    memory_bytes: int = 256 << 20
+    retry_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that was configured, and the environment it was read from."""
+
+    storages: Mapping[str, StorageConfig] = field(default_factory=dict)
+    engine: EngineConfig = EngineConfig()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def storage(self, address: str) -> StorageConfig:
+        """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
+        if address in self.storages:
+            return self.storages[address]
+        if _URL.match(address) or address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
+            overrides = {key: self.environ.get(f"HOIST_{key.upper()}") for key in _FIELDS if key not in ("url", "kind")}
+            return _storage(address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_")
+        known = f"; hoist.toml has {', '.join(sorted(self.storages))}" if self.storages else ""
+        raise StorageNotFound(
+            f"no storage is named {address!r}{known}. Add [storage.{address}] with its url to hoist.toml, "
+            "or write a URL (s3://bucket/prefix) or a path (/srv/models) in its place"
+        )
+
+
+_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
+
+
+def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+    """Read the configuration. Raises InvalidConfig, naming the file and the field.
+
+    `environ` and `folder` default to this process's environment and working folder.
+    """
+    env = dict(os.environ if environ is None else environ)
+    tables: dict[str, dict[str, Any]] = {}
+    engine: dict[str, Any] = {}
+    for path in _files(env, folder or Path.cwd()):
+        document = _read(path)
+        for name, table in document.get("storage", {}).items():
+            if not isinstance(table, dict) or not _NAME.fullmatch(name):
+                raise InvalidConfig(f"{path}: [storage.{name}] must be a table with a lower-case name")
+            base = path.parent
+            tables[name] = {**table, "_from": str(path), "_base": str(base)}
+        engine |= document.get("engine", {})
+    _override(tables, env)
+    storages = {
+        name: _storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
+    }
+    engine |= {key: env[f"HOIST_{key.upper()}"] for key in _ENGINE_FIELDS if f"HOIST_{key.upper()}" in env}
+    return Config(storages, _engine(engine), env)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `256MiB`, `1.5G` (powers of 1024, as rclone and docker read them) or a number.
+
+    Raises InvalidConfig.
+    """
+    found = _SIZE.fullmatch(str(text).strip().upper())
+    if not found:
+        raise InvalidConfig(f"{text!r} is not a size: write bytes, or 512MiB, 8G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def _files(env: Mapping[str, str], folder: Path) -> list[Path]:
+    if env.get("HOIST_CONFIG"):
+        path = Path(env["HOIST_CONFIG"])
+        if not path.is_file():
+            raise InvalidConfig(f"HOIST_CONFIG names {path}, which is no file")
+        return [path]
+    home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
+    found = [home / "hoist" / FILE_NAME]
+    found += [above / FILE_NAME for above in (folder, *folder.parents) if (above / FILE_NAME).is_file()][:1]
+    return [path for path in found if path.is_file()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidConfig(f"{path}: {error}") from None
+    unknown = set(document) - {"storage", "engine"}
+    if unknown or not all(isinstance(table, dict) for table in document.values()):
+        raise InvalidConfig(f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME] and [engine]")
+    return document
+
+
+def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None:
+    """Lay HOIST_STORAGE_<NAME>_<FIELD> over the tables; the longest field that fits ends the name."""
+    for key, value in env.items():
+        if not key.startswith("HOIST_STORAGE_"):
+            continue
+        tail = key.removeprefix("HOIST_STORAGE_").lower()
+        found = next((item for item in sorted(_FIELDS, key=len, reverse=True) if tail.endswith("_" + item)), None)
+        if found is None:
+            raise InvalidConfig(f"{key}: unknown field; there are {', '.join(_FIELDS)}")
+        name = tail.removesuffix("_" + found)
+        known = next((known for known in tables if re.sub(r"[.-]", "_", known) == name), name)
+        tables.setdefault(known, {})[found] = value
+        if found == "url":
+            tables[known].pop("_base", None)
+
+
+def _storage(address: str, table: Mapping[str, Any], where: str) -> StorageConfig:
+    values = {key: value for key, value in table.items() if not key.startswith("_")}
+    label = f"{where}: storage {address!r}"
+    unknown = sorted(set(values) - set(_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"{label}: unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}")
+    if not isinstance(values.get("url"), str) or not values["url"]:
+        raise InvalidConfig(f"{label} has no url")
+    if values.get("kind") not in (None, *KINDS):
+        raise InvalidConfig(f"{label}: kind {values['kind']!r} is none of {', '.join(KINDS)}")
+    for key in ("path_style", "anonymous"):
+        if key in values:
+            values[key] = _boolean(values[key], f"{label}: {key}")
+    for key, value in values.items():
+        if key not in ("path_style", "anonymous") and not isinstance(value, str):
+            raise InvalidConfig(f"{label}: {key} must be a text")
+    found = StorageConfig(address=address, **values)
+    if "_base" in table and not _URL.match(found.url):
+        # A path in a file is relative to that file, as in any other configuration.
+        return replace(found, url=str(Path(table["_base"]) / Path(found.url).expanduser()))
+    return found
+
+
+def _engine(table: Mapping[str, Any]) -> EngineConfig:
+    unknown = sorted(set(table) - set(_ENGINE_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"[engine]: unknown field {unknown[0]!r}; there are {', '.join(_ENGINE_FIELDS)}")
+    default = EngineConfig()
+    try:
+        connections = int(table["connections"]) if "connections" in table else None
+        retry = float(table.get("retry_seconds", default.retry_seconds))
+    except (TypeError, ValueError) as error:
+        raise InvalidConfig(f"[engine]: {error}") from None
+    memory = parse_size(table["memory"]) if "memory" in table else default.memory_bytes
+    if (connections is not None and not 1 <= connections <= 1024) or not retry >= 0 or memory < 1 << 20:
+        raise InvalidConfig("[engine]: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    return EngineConfig(connections, memory, retry)
+
+
+def _boolean(value: object, label: str) -> bool:
+    text = str(value).lower()
+    if text not in _TRUE + _FALSE:
+        raise InvalidConfig(f"{label} must be true or false, not {value!r}")
+    return text in _TRUE

@@ -1,0 +1,213 @@
+"""The manifest: the document that lists a version's files, and whose digest is the version's identity.
+
+It is a CNCF ModelPack manifest (an OCI image manifest with an artifact type) over the raw files:
+https://github.com/modelpack/model-spec/blob/main/docs/spec.md. Its bytes depend on nothing but the
+files' paths, sizes and contents (no time, no name, no storage), so that the same files have the same digest
+wherever and whenever they are published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hoist.errors import InvalidManifest
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
+BLOCKS_TYPE = "application/vnd.hoist.blocks.v1.raw"
+FILEPATH = "org.cncf.model.filepath"
+MAX_MANIFEST_BYTES = 64 << 20
+
+_FILE_TYPE = "application/vnd.cncf.model.{}.v1.raw"
+_WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx", ".h5", ".msgpack", ".npz")
+_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "safetensors": (".safetensors",),
+    "gguf": (".gguf",),
+    "onnx": (".onnx",),
+    "pytorch": (".ckpt", ".pt", ".pth"),
+}
+_DOCS = (".md", ".txt", ".pdf", ".rst")
+_CODE = (".py", ".sh", ".ipynb")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileEntry:
+    """One file of a version: its path inside it, size in bytes, and SHA-256 as `sha256:HEX`."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A small document that belongs to a version: the config or the block table."""
+
+    digest: str
+    size: int
+
+
+def digest_of(data: bytes) -> str:
+    """The `sha256:HEX` digest of `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def check_path(path: str) -> str:
+    """Return `path` if it is safe and canonical inside a version, else raise InvalidManifest."""
+    parts = path.split("/")
+    try:
+        length = len(path.encode())
+    except UnicodeEncodeError:
+        length = 0
+    if (
+        not 0 < length <= 1024
+        or any(part in ("", ".", "..") for part in parts)
+        or any(ord(c) < 32 or ord(c) == 127 or c == "\\" for c in path)
+        or parts[0] == ".hoist"
+    ):
+        raise InvalidManifest(
+            f"unsafe file path {path!r} in a version: paths are relative, valid UTF-8 of 1,024 bytes at most, use '/', "
+            "have no empty, '.' or '..' part, no backslash or control character, and do not start with '.hoist'"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A version's files in order of path, with its config and block table.
+
+    Build one with `Manifest.build` or `Manifest.parse`; `data` is the exact document, `digest` its identity.
+    """
+
+    files: tuple[FileEntry, ...]
+    config: Blob
+    blocks: Blob
+    data: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:HEX` of the document: the version's identity on every storage."""
+        return digest_of(self.data)
+
+    @cached_property
+    def by_path(self) -> Mapping[str, FileEntry]:
+        """The files by their paths."""
+        return {file.path: file for file in self.files}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    @staticmethod
+    def build(files: Iterable[FileEntry], blocks: bytes) -> tuple[Manifest, bytes]:
+        """Make the manifest of `files` with the block table `blocks`; return it and its config document.
+
+        Raises InvalidManifest for no files, an unsafe path, or two files at one path.
+        """
+        entries = tuple(sorted(files))
+        _check_files(entries)
+        blocks_blob = Blob(digest_of(blocks), len(blocks))
+        config = _config_document(entries, blocks_blob)
+        config_blob = Blob(digest_of(config), len(config))
+        layers = [_layer(entry) for entry in entries]
+        layers.append(_descriptor(BLOCKS_TYPE, blocks_blob.digest, blocks_blob.size))
+        document = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": ARTIFACT_TYPE,
+            "config": _descriptor(CONFIG_TYPE, config_blob.digest, config_blob.size),
+            "layers": layers,
+        }
+        return Manifest(entries, config_blob, blocks_blob, _canonical(document)), config
+
+    @staticmethod
+    def parse(data: bytes) -> Manifest:
+        """Read a manifest document. Raises InvalidManifest for anything but a well-formed one."""
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise InvalidManifest(f"the manifest has {len(data)} bytes, {MAX_MANIFEST_BYTES} at most")
+        try:
+            document = json.loads(data)
+            if document["mediaType"] != MANIFEST_TYPE or document["artifactType"] != ARTIFACT_TYPE:
+                raise InvalidManifest("the manifest is not a model's: its media or artifact type is another")
+            config = _parse_blob(document["config"])
+            layers = document["layers"]
+            tables = [layer for layer in layers if layer["mediaType"] == BLOCKS_TYPE]
+            files = tuple(_parse_layer(layer) for layer in layers if layer["mediaType"] != BLOCKS_TYPE)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidManifest(f"the manifest is malformed: {error!r}") from None
+        if len(tables) != 1:
+            raise InvalidManifest(f"the manifest names {len(tables)} block tables, not one")
+        _check_files(files)
+        return Manifest(files, config, _parse_blob(tables[0]), data)
+
+
+def _check_files(files: tuple[FileEntry, ...]) -> None:
+    if not files:
+        raise InvalidManifest("a version needs at least one file")
+    seen: set[str] = set()
+    for file in files:
+        check_path(file.path)
+        if file.path in seen:
+            raise InvalidManifest(f"two files at one path {file.path!r}")
+        seen.add(file.path)
+    for path in seen:
+        above = path
+        while "/" in above:
+            above = above.rpartition("/")[0]
+            if above in seen:
+                raise InvalidManifest(f"{above!r} is both a file and the folder of {path!r}")
+
+
+def _file_kind(path: str) -> str:
+    lower = path.lower()
+    if lower.endswith(_WEIGHTS):
+        return "weight"
+    if lower.endswith(_DOCS):
+        return "doc"
+    return "code" if lower.endswith(_CODE) else "weight.config"
+
+
+def _config_document(files: tuple[FileEntry, ...], blocks: Blob) -> bytes:
+    found = [name for name, ends in _FORMATS.items() if any(file.path.lower().endswith(ends) for file in files)]
+    config: dict[str, Any] = {"format": found[0]} if len(found) == 1 else {}
+    diff_ids = [*(file.digest for file in files), blocks.digest]
+    return _canonical({"descriptor": {}, "config": config, "modelfs": {"type": "layers", "diffIds": diff_ids}})
+
+
+def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest, "size": size}
+
+
+def _layer(entry: FileEntry) -> dict[str, Any]:
+    media_type = _FILE_TYPE.format(_file_kind(entry.path))
+    return _descriptor(media_type, entry.digest, entry.size) | {"annotations": {FILEPATH: entry.path}}
+
+
+def _parse_blob(descriptor: Any) -> Blob:
+    digest, size = descriptor["digest"], descriptor["size"]
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise InvalidManifest(f"the manifest has a bad digest {digest!r}")
+    if type(size) is not int or not 0 <= size < 1 << 63:
+        raise InvalidManifest(f"the manifest has a bad size {size!r}")
+    return Blob(digest, size)
+
+
+def _parse_layer(layer: Any) -> FileEntry:
+    blob = _parse_blob(layer)
+    path = layer["annotations"][FILEPATH]
+    if not isinstance(path, str):
+        raise InvalidManifest(f"the manifest has a bad file path {path!r}")
+    return FileEntry(check_path(path), blob.size, blob.digest)
+
+
+def _canonical(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

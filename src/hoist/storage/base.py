@@ -1,0 +1,198 @@
+"""What every storage does: the one interface that all verbs use.
+
+A storage is a place where versions live. Reading is `read_into`: the storage fills memory that the caller owns, and
+keeps no reference to it. Writing is a `Publication`: files first, the manifest last, and what has no manifest does
+not exist. A storage raises nothing but `HoistError`s: foreign errors are translated at its edge.
+All methods may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hoist.errors import VersionNotFound
+from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.reference import Reference
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A model's name and the label of one of its versions."""
+
+    name: str
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a version, as `read_into` wants it."""
+
+    version: Version
+    entry: FileEntry
+
+    def __str__(self) -> str:
+        return f"{self.version}/{self.entry.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A movable name for a version; `digest` is the manifest's when the tag was set."""
+
+    name: str
+    tag: str
+    label: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the reading engine should know of a storage.
+
+    `request_bytes`: how much one request should ask for. `connections`: how many requests at once serve it well.
+    """
+
+    request_bytes: int = 8 << 20
+    connections: int = 8
+
+
+class Publication(ABC):
+    """One version on its way into a storage; nobody sees it before `commit`.
+
+    It may be given up at any point: running the same publish again goes on where it stopped. Several threads may put
+    different files at once.
+    """
+
+    @abstractmethod
+    def has(self, entry: FileEntry) -> bool:
+        """Whether an earlier run of this same publish has put the whole file already."""
+
+    @abstractmethod
+    def adopt(self, entry: FileEntry) -> bool:
+        """Copy the file inside the storage from a version that holds the same digest; False if there is none."""
+
+    @abstractmethod
+    def put_file(self, entry: FileEntry, source: Path, progress: Progress) -> None:
+        """Store `source` as the file; `progress` is told of bytes sent. Atomic: a killed put leaves no file."""
+
+    @abstractmethod
+    def put_blob(self, data: bytes) -> None:
+        """Store a small document (config, block table) under its digest."""
+
+    @abstractmethod
+    def commit(self, manifest: Manifest) -> None:
+        """Make the version exist. Raises Conflict if another one took its label first."""
+
+
+class Storage(ABC):
+    """A place where versions live. Use as a context manager, or call `close`."""
+
+    address: str
+    """How the user named it: for messages; holds no secret."""
+    kind: str
+    """`image`, `nas`, `oss` or `accl`."""
+    traits: Traits
+
+    @abstractmethod
+    def versions(self, name: str = "") -> Iterator[Version]:
+        """All versions, in order; with `name` only those of that model.
+
+        Raises StorageNotFound, PermissionDenied, StorageUnavailable, as every method may.
+        """
+
+    @abstractmethod
+    def tags(self, name: str = "") -> Iterator[Tag]:
+        """All tags, in order; with `name` only those of that model."""
+
+    @abstractmethod
+    def find_tag(self, name: str, tag: str) -> Tag | None:
+        """One tag, or None."""
+
+    @abstractmethod
+    def read_manifest(self, version: Version) -> bytes:
+        """The manifest's exact bytes. Raises VersionNotFound."""
+
+    @abstractmethod
+    def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+        """The document of that digest and size, not verified. Raises FileNotFound."""
+
+    @abstractmethod
+    def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
+        """Fill the whole of `buffer` with the file's bytes from `offset`, not verified.
+
+        The caller owns the buffer; after an error its content is undefined. Raises FileNotFound, Damaged if the file
+        is shorter than that, StorageUnavailable if it is worth trying again.
+        """
+
+    @abstractmethod
+    def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
+        """Claim a label for the version whose manifest has this digest.
+
+        Raises Conflict if the version exists with another digest, its name is in the way of another, or an unfinished
+        publish of other content holds the label (`replace_unfinished` takes it over).
+        """
+
+    @abstractmethod
+    def set_tag(self, tag: Tag) -> None:
+        """Create or move a tag, by compare-and-swap where the storage has it. Raises Conflict if it moved meanwhile."""
+
+    @abstractmethod
+    def remove_tag(self, name: str, tag: str) -> None:
+        """Remove a tag. Raises VersionNotFound."""
+
+    @abstractmethod
+    def remove(self, version: Version) -> None:
+        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound."""
+
+    @abstractmethod
+    def exclusive(self) -> bool:
+        """Whether two publishers of one version cannot both win here; False where conditional writes are ignored."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections. The storage cannot be used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def resolve(self, reference: Reference) -> tuple[Version, Manifest]:
+        """The version that a reference means, and its manifest. Raises VersionNotFound with what there is."""
+        if reference.digest:
+            return self._by_digest(reference, reference.digest)
+        label = reference.label or ""
+        version = Version(reference.name, label)
+        try:
+            return version, Manifest.parse(self.read_manifest(version))
+        except VersionNotFound:
+            tag = self.find_tag(reference.name, label)
+            if tag is None:
+                raise self._not_found(reference) from None
+        version = Version(tag.name, tag.label)
+        manifest = Manifest.parse(self.read_manifest(version))
+        if manifest.digest != tag.digest:
+            raise VersionNotFound(f"tag {reference} points at {tag.digest}, but {version} is {manifest.digest}")
+        return version, manifest
+
+    def _by_digest(self, reference: Reference, digest: str) -> tuple[Version, Manifest]:
+        for version in self.versions(reference.name):
+            data = self.read_manifest(version)
+            if digest_of(data) == digest:
+                return version, Manifest.parse(data)
+        raise self._not_found(reference)
+
+    def _not_found(self, reference: Reference) -> VersionNotFound:
+        from hoist.storage.nearest import describe_absence
+
+        return VersionNotFound(describe_absence(self, reference))

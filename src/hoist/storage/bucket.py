@@ -1,0 +1,208 @@
+"""A bucket as a storage: S3 and every store that speaks it, Alibaba OSS, Google Cloud Storage, Azure.
+
+The object store library lists, heads, writes and signs; weight bytes come through `ranges` on the signed URL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import IO, TYPE_CHECKING, cast
+from uuid import uuid4
+
+import obstore
+from obstore import exceptions
+
+from hoist.errors import FileNotFound, HoistError, LocalError, PermissionDenied
+from hoist.storage import layout
+from hoist.storage.base import Progress, Traits
+from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.ranges import RangeClient
+from hoist.storage.translate import translated
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    Store = S3Store | GCSStore | AzureStore
+
+_SIGNED_SECONDS = 3600
+_RESIGN_SECONDS = 600
+_PART_BYTES = 16 << 20
+_PARTS_AT_ONCE = 4
+# S3 takes 10,000 parts at most; larger files need larger parts.
+_MOST_PARTS = 9_000
+_DELETE_AT_ONCE = 500
+
+
+class BucketObjects:
+    """Keys as objects of `store`, below its prefix. `public` gives the URL of a key that needs no signature."""
+
+    def __init__(
+        self,
+        store: Store,
+        address: str,
+        traits: Traits,
+        client: RangeClient,
+        public: Callable[[str], str] | None = None,
+    ) -> None:
+        self.address = address
+        self.traits = traits
+        self._store = store
+        self._client = client
+        self._public = public
+        self._lock = Lock()
+        self._signed: dict[str, tuple[str, float]] = {}
+        self._conditional: bool | None = None
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with translated(self.address, prefix):
+            for page in obstore.list(self._store, prefix or None):
+                for meta in page:
+                    yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())
+
+    def head(self, key: str) -> ObjectInfo:
+        with translated(self.address, key):
+            meta = obstore.head(self._store, key)
+        return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
+
+    def get(self, key: str) -> Stamped:
+        with translated(self.address, key):
+            found = obstore.get(self._store, key)
+            return Stamped(found.bytes().to_bytes(), found.meta["e_tag"])
+
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        what = f"{self.address} at {key!r}"
+        try:
+            self._client.read_into(self._url(key), offset, buffer, what)
+        except PermissionDenied:
+            if self._public:
+                raise
+            # A signature ends with the role's session, which may be sooner than it says.
+            self._client.read_into(self._url(key, fresh=True), offset, buffer, what)
+
+    def put(self, key: str, data: bytes) -> None:
+        with translated(self.address, key):
+            obstore.put(self._store, key, data, use_multipart=False)
+
+    def create(self, key: str, data: bytes) -> bool:
+        if not self.conditional():
+            if self._exists(key):
+                return False
+            self.put(key, data)
+            return True
+        with translated(self.address, key):
+            try:
+                obstore.put(self._store, key, data, use_multipart=False, mode="create")
+            except exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> bool:
+        if expected is None:
+            return self.create(key, data)
+        if not self.conditional():
+            if not self._exists(key) or self.get(key).stamp != expected:
+                return False
+            self.put(key, data)
+            return True
+        with translated(self.address, key):
+            try:
+                obstore.put(self._store, key, data, use_multipart=False, mode={"e_tag": expected})
+            except (exceptions.PreconditionError, FileNotFoundError):
+                return False
+        return True
+
+    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+        with translated(self.address, key), source.open("rb") as file:
+            counted = _Counted(file, progress)
+            obstore.put(
+                self._store,
+                key,
+                cast(IO[bytes], counted),
+                use_multipart=size > _PART_BYTES,
+                chunk_size=max(_PART_BYTES, -(-size // _MOST_PARTS)),
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        if counted.sent != size or self.head(key).size != size:
+            self.delete([key])
+            raise LocalError(f"{source} changed while it was published: run the publish again")
+
+    def copy(self, source: str, target: str) -> bool:
+        try:
+            with translated(self.address, target):
+                obstore.copy(self._store, source, target)
+        except HoistError:
+            # Stores refuse for reasons of their own (S3: over 5 GiB): the file is sent instead.
+            return False
+        return self.head(target).size == self.head(source).size
+
+    def delete(self, keys: Sequence[str]) -> None:
+        rest = iter(keys)
+        while some := list(islice(rest, _DELETE_AT_ONCE)):
+            try:
+                with translated(self.address, some[0]):
+                    obstore.delete(self._store, some)
+            except FileNotFound:
+                pass
+
+    def conditional(self) -> bool:
+        """Found out once, with a small object of our own: some stores take the condition and ignore it."""
+        with self._lock:
+            if self._conditional is None:
+                self._conditional = self._probe()
+            return self._conditional
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _probe(self) -> bool:
+        key = f"{layout.TMP}probe-{uuid4().hex}"
+        try:
+            with translated(self.address, key):
+                obstore.put(self._store, key, b"1", use_multipart=False, mode="create")
+                try:
+                    obstore.put(self._store, key, b"2", use_multipart=False, mode="create")
+                except exceptions.AlreadyExistsError:
+                    return True
+                except exceptions.NotSupportedError:
+                    return False
+                return False
+        finally:
+            self.delete([key])
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except FileNotFound:
+            return False
+        return True
+
+    def _url(self, key: str, *, fresh: bool = False) -> str:
+        if self._public:
+            return self._public(key)
+        now = time.monotonic()
+        url, until = self._signed.get(key, ("", 0.0))
+        if fresh or until - now < _RESIGN_SECONDS:
+            with translated(self.address, key):
+                url = obstore.sign(self._store, "GET", key, timedelta(seconds=_SIGNED_SECONDS))
+            self._signed[key] = (url, now + _SIGNED_SECONDS)
+        return url
+
+
+class _Counted:
+    """A file that tells how much was read from it."""
+
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file = file
+        self._progress = progress
+        self.sent = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.sent += len(data)
+        self._progress(len(data))
+        return data

@@ -1,0 +1,258 @@
+"""A directory as a storage: a local disk, an NFS mount, or `/models` inside a container."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from hoist.errors import (
+    Damaged,
+    FileNotFound,
+    HoistError,
+    LocalError,
+    PermissionDenied,
+    StorageNotFound,
+    StorageUnavailable,
+)
+from hoist.storage import layout
+from hoist.storage.base import Progress, Traits
+from hoist.storage.objects import ObjectInfo, Stamped
+
+_COPY_BYTES = 8 << 20
+# A version never changes: an editor that opens one of its files should be told so.
+_READ_ONLY = 0o444
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What an unwell disk or a file server that is away gives: worth trying again.
+_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.ENOTCONN)
+
+
+class DirectoryObjects:
+    """Keys as files below `root`. Files are written beside the tree, synced, and linked or renamed into place."""
+
+    def __init__(self, root: Path, address: str, traits: Traits) -> None:
+        self.address = address
+        self.traits = traits
+        self.root = root
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._check_root()
+        yield from self._walk(self.root / prefix, prefix)
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._translate(key):
+            status = (self.root / key).stat()
+        return ObjectInfo(key, status.st_size, status.st_mtime)
+
+    def get(self, key: str) -> Stamped:
+        with self._translate(key):
+            data = (self.root / key).read_bytes()
+        return Stamped(data, _stamp(data))
+
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        with self._translate(key):
+            fd = os.open(self.root / key, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                done = 0
+                while done < len(buffer):
+                    got = os.preadv(fd, [buffer[done:]], offset + done)
+                    if not got:
+                        raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
+                    done += got
+            finally:
+                os.close(fd)
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._written(key, data) as made:
+            self._place(made, key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._written(key, data) as made:
+            return self._link(made, key)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> bool:
+        if expected is None:
+            return self.create(key, data)
+        with self._locked(key):
+            try:
+                if self.get(key).stamp != expected:
+                    return False
+            except FileNotFound:
+                return False
+            self.put(key, data)
+            return True
+
+    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+        with self._translate(key), self._temporary() as made, source.open("rb") as reader, made.open("wb") as writer:
+            while sent := _send(reader.fileno(), writer.fileno()):
+                progress(sent)
+            os.fdatasync(writer.fileno())
+            if writer.seek(0, os.SEEK_END) != size:
+                raise LocalError(f"{source} changed while it was published: run the publish again")
+            self._place(made, key)
+
+    def copy(self, source: str, target: str) -> bool:
+        # A hard link: published files are read-only and never change, and one inode is one copy in the page cache.
+        with self._translate(source):
+            (self.root / target).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                (self.root / target).hardlink_to(self.root / source)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOENT):
+                    return False
+                raise
+        return True
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with self._translate(key):
+                (self.root / key).unlink(missing_ok=True)
+            for folder in (self.root / key).parents:
+                if folder == self.root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def conditional(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        with self._translate(prefix):
+            try:
+                found = sorted(os.scandir(folder), key=lambda item: item.name + "/" * item.is_dir())
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for item in found:
+            key = prefix + item.name
+            if item.is_dir():
+                if key + "/" != layout.TMP:
+                    yield from self._walk(folder / item.name, key + "/")
+            else:
+                with suppress(FileNotFoundError):
+                    status = item.stat()
+                    yield ObjectInfo(key, status.st_size, status.st_mtime)
+
+    def _check_root(self) -> None:
+        if not self.root.is_dir():
+            with self._translate(""):
+                self.root.stat()
+            raise StorageNotFound(f"{self.address} is not a directory: {self.root}")
+
+    @contextmanager
+    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+        with self._translate(key), self._temporary() as made:
+            with made.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield made
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        folder = self.root / layout.TMP
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / uuid4().hex
+        try:
+            yield made
+        finally:
+            made.unlink(missing_ok=True)
+
+    def _place(self, made: Path, key: str) -> None:
+        """Rename a finished file to its key, replacing what is there."""
+        target = self.root / key
+        made.chmod(_READ_ONLY)
+        for attempt in range(3):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                made.replace(target)
+                break
+            except FileNotFoundError:
+                # Another process may prune the folder between the two calls.
+                if attempt == 2:
+                    raise
+        _sync_folder(target.parent)
+
+    def _link(self, made: Path, key: str) -> bool:
+        """Link a finished file to its key if there is none."""
+        target = self.root / key
+        made.chmod(_READ_ONLY)
+        for _ in range(3):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(made)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                continue
+            _sync_folder(target.parent)
+            return True
+        raise StorageUnavailable(f"{self.address}: the folder of {key!r} is being removed by somebody else")
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Keep other writers of small objects out, also those on other hosts of an NFS mount."""
+        folder = self.root / layout.TMP
+        with self._translate(key):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+
+    @contextmanager
+    def _translate(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except HoistError:
+            raise
+        except OSError as error:
+            raise self._translated(error, key) from error
+
+    def _translated(self, error: OSError, key: str) -> HoistError:
+        where = f"{self.address} at {self.root / key}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            if not self.root.is_dir():
+                return StorageNotFound(f"{self.address}: there is no directory {self.root}: mount or make it first")
+            return FileNotFound(f"{self.address} has no file {key!r}")
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            return PermissionDenied(f"no permission for {where}: {error.strerror}")
+        if error.errno in _FULL:
+            return LocalError(f"{self.address} is full: {error.strerror}; free space, then run it again")
+        if error.errno in _PASSING:
+            return StorageUnavailable(f"{where}: {error.strerror}")
+        return LocalError(f"{where}: {error.strerror or error}")
+
+
+def _send(source: int, target: int) -> int:
+    """Move up to 8 MiB between two files in the kernel; 0 at the end."""
+    try:
+        return os.copy_file_range(source, target, _COPY_BYTES)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        return os.sendfile(target, source, None, _COPY_BYTES)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems refuse to sync a folder; the rename is theirs to keep.
+        with suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _stamp(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,78 @@
+"""Where things lie in a tree of keys: the same on a directory, in a bucket and inside an image. Pure.
+
+NAME/LABEL/PATH                             the files, as published
+.hoist/versions/NAME/LABEL/manifest.json    the manifest: with it the version exists
+.hoist/versions/NAME/LABEL/sha256-HEX       its config and its block table
+.hoist/tags/NAME/TAG                        a tag
+.hoist/claims/NAME/LABEL                    a publish that has not finished
+.hoist/files/HEX/NAME/LABEL                 says that this version holds a large file of this digest
+.hoist/tmp/                                 a directory's own half-written files
+"""
+
+from __future__ import annotations
+
+from hoist.storage.base import Version
+
+HIDDEN = ".hoist/"
+VERSIONS = ".hoist/versions/"
+TAGS = ".hoist/tags/"
+CLAIMS = ".hoist/claims/"
+FILES = ".hoist/files/"
+TMP = ".hoist/tmp/"
+_MANIFEST = "/manifest.json"
+# A marker is a request of its own: smaller files are quicker sent again than looked up.
+MARKED_FROM_BYTES = 1 << 20
+
+
+def file_key(version: Version, path: str) -> str:
+    """Where a file lies."""
+    return f"{version.name}/{version.label}/{path}"
+
+
+def manifest_key(version: Version) -> str:
+    """Where a manifest lies."""
+    return f"{VERSIONS}{version.name}/{version.label}{_MANIFEST}"
+
+
+def blob_key(version: Version, digest: str) -> str:
+    """Where a version's config or block table lies."""
+    return f"{VERSIONS}{version.name}/{version.label}/{digest.replace(':', '-')}"
+
+
+def tag_key(name: str, tag: str) -> str:
+    """Where a tag lies."""
+    return f"{TAGS}{name}/{tag}"
+
+
+def claim_key(version: Version) -> str:
+    """Where an unfinished publish says so."""
+    return f"{CLAIMS}{version.name}/{version.label}"
+
+
+def markers(digest: str) -> str:
+    """The prefix below which the holders of a file's digest are marked."""
+    return f"{FILES}{digest.removeprefix('sha256:')}/"
+
+
+def marker_key(digest: str, version: Version) -> str:
+    """Where a version is marked as a holder of a file's digest."""
+    return f"{markers(digest)}{version.name}/{version.label}"
+
+
+def version_of_manifest(key: str) -> Version | None:
+    """The version whose manifest lies at `key`; None if it is no manifest's key."""
+    if not key.startswith(VERSIONS) or not key.endswith(_MANIFEST):
+        return None
+    return version_of_tail(key[len(VERSIONS) : -len(_MANIFEST)])
+
+
+def version_of_tail(tail: str) -> Version | None:
+    """Split `NAME/LABEL`; None if it is not that."""
+    name, slash, label = tail.rpartition("/")
+    return Version(name, label) if slash and name and label else None
+
+
+def enclosing_versions(version: Version) -> list[Version]:
+    """The versions inside whose folder this one's files would lie: none of them may exist beside it."""
+    parts = version.name.split("/")
+    return [Version("/".join(parts[:cut]), parts[cut]) for cut in range(1, len(parts))]

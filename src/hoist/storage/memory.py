@@ -1,0 +1,87 @@
+"""A storage in this process's memory: for tests, examples and the conformance suite's own check."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+
+from hoist.errors import Damaged, FileNotFound
+from hoist.storage.base import Progress, Traits
+from hoist.storage.objects import ObjectInfo, Stamped
+
+
+class MemoryObjects:
+    """Keys in a dict; stamps are write counters."""
+
+    traits = Traits()
+
+    def __init__(self, address: str = "memory://") -> None:
+        self.address = address
+        self._lock = Lock()
+        self._writes = 0
+        self._held: dict[str, tuple[bytes, str, float]] = {}
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._lock:
+            found = sorted(item for item in self._held.items() if item[0].startswith(prefix))
+        for key, (data, _, modified) in found:
+            yield ObjectInfo(key, len(data), modified)
+
+    def head(self, key: str) -> ObjectInfo:
+        data, _, modified = self._find(key)
+        return ObjectInfo(key, len(data), modified)
+
+    def get(self, key: str) -> Stamped:
+        data, stamp, _ = self._find(key)
+        return Stamped(data, stamp)
+
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        data = self._find(key)[0][offset : offset + len(buffer)]
+        if len(data) != len(buffer):
+            raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
+        buffer[:] = data
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._lock:
+            self._write(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self.swap(key, data, None)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> bool:
+        with self._lock:
+            if (self._held[key][1] if key in self._held else None) != expected:
+                return False
+            self._write(key, data)
+            return True
+
+    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+        self.put(key, source.read_bytes())
+        progress(size)
+
+    def copy(self, source: str, target: str) -> bool:
+        self.put(target, self._find(source)[0])
+        return True
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            for key in keys:
+                self._held.pop(key, None)
+
+    def conditional(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _find(self, key: str) -> tuple[bytes, str, float]:
+        with self._lock:
+            if key not in self._held:
+                raise FileNotFound(f"{self.address} has no object {key!r}")
+            return self._held[key]
+
+    def _write(self, key: str, data: bytes) -> None:
+        self._writes += 1
+        self._held[key] = (bytes(data), str(self._writes), time.time())

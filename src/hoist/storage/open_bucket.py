@@ -1,0 +1,158 @@
+"""Opens s3://, oss://, gs:// and az:// buckets: endpoints, addressing styles and credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from hoist.config import StorageConfig
+from hoist.errors import InvalidConfig
+from hoist.storage.base import Storage, Traits
+from hoist.storage.bucket import BucketObjects
+from hoist.storage.credentials import aws_options, oss_options
+from hoist.storage.ranges import CONNECT_SECONDS, READ_SECONDS, RangeClient
+from hoist.storage.translate import translated
+from hoist.storage.tree import TreeStorage
+
+# Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing.
+TRAITS = Traits(request_bytes=16 << 20, connections=8)
+# The engine above retries for longer; this is for listings and writes.
+_RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
+_WRITE_SECONDS = 300
+
+
+def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
+    """The bucket, below the URL's path as a prefix. Raises InvalidConfig, LocalError."""
+    parts = urlsplit(config.url)
+    bucket, prefix = parts.netloc, parts.path.strip("/")
+    if not bucket or parts.query or "@" in bucket:
+        raise InvalidConfig(
+            f"storage {config.address!r}: write {parts.scheme}://BUCKET/PREFIX; endpoint, region and credentials "
+            "stand in hoist.toml or the environment, not in the URL"
+        )
+    with translated(config.address):
+        store, public = _OPENERS[parts.scheme](config, bucket, prefix, environ)
+    if config.ca_bundle and not Path(config.ca_bundle).is_file():
+        raise InvalidConfig(f"storage {config.address!r}: ca_bundle {config.ca_bundle} is no file")
+    client = RangeClient(config.ca_bundle)
+    return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public), kind)
+
+
+def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+    from obstore.store import S3Store
+
+    options = {} if config.anonymous else aws_options(environ, config.profile)
+    found = options.pop("endpoint", None)
+    endpoint = config.endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or found
+    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+
+
+def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+    """Alibaba OSS by its S3-compatible endpoint, which wants the bucket in the host name."""
+    from obstore.store import S3Store
+
+    options = {} if config.anonymous else oss_options(environ)
+    endpoint = config.endpoint or environ.get("OSS_ENDPOINT")
+    region = (config.region or environ.get("OSS_REGION") or "").removeprefix("oss-")
+    if not endpoint:
+        if not region:
+            raise InvalidConfig(f"storage {config.address!r}: an oss:// storage needs region = or endpoint =")
+        endpoint = f"https://s3.oss-{region}.aliyuncs.com"
+    if "://" not in endpoint:
+        endpoint = f"https://{endpoint}"
+    host = urlsplit(endpoint).netloc
+    if host.endswith(".aliyuncs.com"):
+        host = host if host.startswith("s3.") else f"s3.{host}"
+        endpoint = f"{urlsplit(endpoint).scheme}://{host}"
+        found = host.removeprefix("s3.").removeprefix("oss-").partition(".")[0].removesuffix("-internal")
+        options["region"] = region or found
+    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+
+
+def _s3_store(
+    make: Callable[..., Any],
+    config: StorageConfig,
+    bucket: str,
+    prefix: str,
+    endpoint: str | None,
+    options: dict[str, Any],
+) -> tuple[Any, Any]:
+    path_style = config.path_style
+    if path_style is None:
+        path_style = not (endpoint and endpoint.endswith(".aliyuncs.com"))
+    if config.region and "region" not in options:
+        options["region"] = config.region
+    base = None
+    if endpoint:
+        endpoint = endpoint.rstrip("/")
+        scheme, _, host = endpoint.partition("://")
+        base = f"{endpoint}/{bucket}" if path_style else f"{scheme}://{bucket}.{host}"
+        options["endpoint"] = endpoint if path_style else base
+        # Over TLS the transport guards the bytes already; hashing them once more costs most of an upload's CPU.
+        options["unsigned_payload"] = scheme == "https"
+    options["virtual_hosted_style_request"] = not path_style
+    if config.anonymous:
+        options["skip_signature"] = True
+    store = make(
+        bucket, prefix=prefix or None, client_options=_client(config, endpoint), retry_config=_RETRY, **options
+    )
+    region = options.get("region", "us-east-1")
+    return store, _public(config, base or f"https://{bucket}.s3.{region}.amazonaws.com", prefix)
+
+
+def _gs(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+    from obstore.store import GCSStore
+
+    options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
+    base = config.endpoint or "https://storage.googleapis.com"
+    if config.endpoint:
+        options["base_url"] = config.endpoint
+    store = GCSStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
+    return store, _public(config, f"{base}/{bucket}", prefix)
+
+
+def _az(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+    from obstore.store import AzureStore
+
+    options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
+    account = environ.get("AZURE_STORAGE_ACCOUNT_NAME") or environ.get("AZURE_STORAGE_ACCOUNT")
+    if not account:
+        raise InvalidConfig(f"storage {config.address!r}: set AZURE_STORAGE_ACCOUNT_NAME")
+    options["account_name"] = account
+    if config.endpoint:
+        options["endpoint"] = config.endpoint
+    base = config.endpoint or f"https://{account}.blob.core.windows.net"
+    store = AzureStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
+    return store, _public(config, f"{base}/{bucket}", prefix)
+
+
+def _client(config: StorageConfig, endpoint: str | None = None) -> dict[str, Any]:
+    endpoint = endpoint or config.endpoint
+    options: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "read_timeout": timedelta(seconds=READ_SECONDS),
+        "timeout": timedelta(seconds=_WRITE_SECONDS),
+    }
+    if endpoint and endpoint.startswith("http://"):
+        options["allow_http"] = True
+    if config.ca_bundle:
+        options["root_certificate"] = Path(config.ca_bundle).read_bytes()
+    return options
+
+
+def _public(config: StorageConfig, base: str, prefix: str) -> Callable[[str], str] | None:
+    if not config.anonymous:
+        return None
+    root = f"{base}/{quote(prefix)}/" if prefix else f"{base}/"
+    return lambda key: root + quote(key)
+
+
+_OPENERS: Mapping[str, Callable[[StorageConfig, str, str, Mapping[str, str]], tuple[Any, Any]]] = {
+    "s3": _s3,
+    "oss": _oss,
+    "gs": _gs,
+    "az": _az,
+}

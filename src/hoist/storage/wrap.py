@@ -1,0 +1,182 @@
+"""Storages around a storage: counting, latency, throttling, faults. Behaviour is put on from outside, never a flag."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+
+from hoist.errors import HoistError, StorageUnavailable
+from hoist.model.manifest import FileEntry, Manifest
+from hoist.storage.base import Progress, Publication, Storage, StoredFile, Tag, Version
+
+
+class Wrapper(Storage):
+    """Passes everything on. Subclasses change `around`, which is told of each operation and its bytes."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.address = inner.address
+        self.kind = inner.kind
+        self.traits = inner.traits
+
+    def before(self, operation: str, size: int) -> None:
+        """Called before each operation, with the bytes it will move (0 where that is not known)."""
+
+    def after_read(self, buffer: memoryview) -> None:
+        """Called with what a `read_into` has filled."""
+
+    def versions(self, name: str = "") -> Iterator[Version]:
+        self.before("versions", 0)
+        return self.inner.versions(name)
+
+    def tags(self, name: str = "") -> Iterator[Tag]:
+        self.before("tags", 0)
+        return self.inner.tags(name)
+
+    def find_tag(self, name: str, tag: str) -> Tag | None:
+        self.before("find_tag", 0)
+        return self.inner.find_tag(name, tag)
+
+    def read_manifest(self, version: Version) -> bytes:
+        self.before("read_manifest", 0)
+        return self.inner.read_manifest(version)
+
+    def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+        self.before("read_blob", size)
+        return self.inner.read_blob(version, digest, size)
+
+    def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
+        self.before("read_into", len(buffer))
+        self.inner.read_into(file, offset, buffer)
+        self.after_read(buffer)
+
+    def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
+        self.before("begin", 0)
+        return WrappedPublication(self, self.inner.begin(version, digest, replace_unfinished=replace_unfinished))
+
+    def set_tag(self, tag: Tag) -> None:
+        self.before("set_tag", 0)
+        self.inner.set_tag(tag)
+
+    def remove_tag(self, name: str, tag: str) -> None:
+        self.before("remove_tag", 0)
+        self.inner.remove_tag(name, tag)
+
+    def remove(self, version: Version) -> None:
+        self.before("remove", 0)
+        self.inner.remove(version)
+
+    def exclusive(self) -> bool:
+        return self.inner.exclusive()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class WrappedPublication(Publication):
+    """A publication whose operations its storage's wrapper is told of."""
+
+    def __init__(self, wrapper: Wrapper, inner: Publication) -> None:
+        self._wrapper = wrapper
+        self._inner = inner
+
+    def has(self, entry: FileEntry) -> bool:
+        self._wrapper.before("has", 0)
+        return self._inner.has(entry)
+
+    def adopt(self, entry: FileEntry) -> bool:
+        self._wrapper.before("adopt", 0)
+        return self._inner.adopt(entry)
+
+    def put_file(self, entry: FileEntry, source: Path, progress: Progress) -> None:
+        self._wrapper.before("put_file", entry.size)
+        self._inner.put_file(entry, source, progress)
+
+    def put_blob(self, data: bytes) -> None:
+        self._wrapper.before("put_blob", len(data))
+        self._inner.put_blob(data)
+
+    def commit(self, manifest: Manifest) -> None:
+        self._wrapper.before("commit", len(manifest.data))
+        self._inner.commit(manifest)
+
+
+class Counting(Wrapper):
+    """Counts operations and bytes: `calls` and `bytes` by operation."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self._lock = Lock()
+        self.calls: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+
+    def before(self, operation: str, size: int) -> None:
+        with self._lock:
+            self.calls[operation] = self.calls.get(operation, 0) + 1
+            self.bytes[operation] = self.bytes.get(operation, 0) + size
+
+
+class Latency(Wrapper):
+    """Adds `seconds` before each operation, as a far storage does."""
+
+    def __init__(self, inner: Storage, seconds: float) -> None:
+        super().__init__(inner)
+        self._seconds = seconds
+
+    def before(self, operation: str, size: int) -> None:
+        time.sleep(self._seconds)
+
+
+class Throttled(Wrapper):
+    """Lets `bytes_per_second` through, all threads together, as a storage at its ceiling does."""
+
+    def __init__(self, inner: Storage, bytes_per_second: float) -> None:
+        super().__init__(inner)
+        self._rate = bytes_per_second
+        self._lock = Lock()
+        self._free_at = time.monotonic()
+
+    def before(self, operation: str, size: int) -> None:
+        with self._lock:
+            self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
+            wait = self._free_at - time.monotonic()
+        time.sleep(max(0.0, wait))
+
+
+class Faulty(Wrapper):
+    """Fails or lies at random: each operation fails with chance `fail`, each read has one bit flipped with `flip`.
+
+    `error` is what a failure raises; `only` restricts failures to some operations. The same seed gives the same run
+    when one thread asks.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        *,
+        fail: float = 0.0,
+        flip: float = 0.0,
+        error: HoistError | None = None,
+        only: frozenset[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(inner)
+        self._fail, self._flip, self._only = fail, flip, only
+        self._error = error or StorageUnavailable("an injected fault")
+        self._lock = Lock()
+        self._random = random.Random(seed)  # noqa: S311 faults need to be repeatable, not secret
+
+    def before(self, operation: str, size: int) -> None:
+        with self._lock:
+            hit = (self._only is None or operation in self._only) and self._random.random() < self._fail
+        if hit:
+            raise type(self._error)(*self._error.args)
+
+    def after_read(self, buffer: memoryview) -> None:
+        with self._lock:
+            hit, bit = self._random.random() < self._flip, self._random.randrange(len(buffer) * 8 or 1)
+        if hit and len(buffer):
+            buffer[bit // 8] ^= 1 << bit % 8

@@ -1,0 +1,23 @@
+"""Real local servers for tests and benchmarks: started on free loopback ports, gone with the `with` block.
+
+with RcloneServer() as server:
+    server.create_bucket("models")
+    store = S3Store("models", endpoint=server.endpoint, ...)
+"""
+
+from __future__ import annotations
+
+from hoist.testing.servers.base import Answer, S3Server, Traits
+from hoist.testing.servers.moto import MotoServer
+from hoist.testing.servers.nginx import NginxServer
+from hoist.testing.servers.radosgw import RadosgwServer
+from hoist.testing.servers.rclone import RcloneServer
+
+SERVERS: dict[str, type[S3Server]] = {
+    "rclone": RcloneServer,
+    "radosgw": RadosgwServer,
+    "moto": MotoServer,
+}
+"""The servers that can be written to, by name. NginxServer stands apart: it only reads."""
+
+__all__ = ["SERVERS", "Answer", "MotoServer", "NginxServer", "RadosgwServer", "RcloneServer", "S3Server", "Traits"]

@@ -1,0 +1,223 @@
+"""What every local server is: a context manager with an endpoint, keys, and a statement of what it really does."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from hoist.errors import LocalError
+from hoist.testing.servers.children import Children
+from hoist.testing.servers.ports import LOOPBACK, free_port
+from hoist.testing.servers.sigv4 import Signer
+
+# System folders that an ordinary user's PATH lacks on Debian.
+SYSTEM_FOLDERS: tuple[str, ...] = ("/usr/local/sbin", "/usr/sbin")
+_PROBE_EVERY_S = 0.05
+_REQUEST_LIMIT_S = 20.0
+_SHOWN_BYTES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a server really does, measured (`tests/testing/test_servers.py` probes each)."""
+
+    writable: bool
+    """PUT and DELETE work, and objects are listed."""
+    ranges_with_206: bool
+    """A ranged GET answers 206; otherwise 200, with the asked bytes and a right Content-Range."""
+    honours_if_none_match: bool
+    """PUT with `If-None-Match: *` on a present key answers 412; otherwise it overwrites."""
+    honours_if_match: bool
+    """PUT with a stale or an absent ETag in `If-Match` is refused (412 or 404); otherwise it overwrites."""
+    checks_signatures: bool
+    """A presigned request with a wrong signature answers 403."""
+    refuses_anonymous: bool
+    """A request without any signature is refused (403 or 400)."""
+    checks_checksums: bool
+    """A PUT whose x-amz-checksum-* header is wrong is refused."""
+    keeps_versions: bool
+    """Bucket versioning can be switched on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's answer to one request; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class S3Server(ABC):
+    """A real server on a free loopback port, for the length of a `with` block.
+
+    `folder` holds the data: a given one is created if need be and stays; by default it is a temporary one that goes
+    with the server. Only the processes started here are ended, and they end too when Python dies.
+
+    Raises LocalError when the server is not available here or does not come up within `start_limit_s` seconds.
+    """
+
+    name: ClassVar[str]
+    traits: ClassVar[Traits]
+    region: ClassVar[str] = "us-east-1"
+    start_limit_s: ClassVar[float] = 20.0
+    stop_patience_s: ClassVar[float] = 3.0
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.access_key = secrets.token_hex(10)
+        self.secret_key = secrets.token_hex(20)
+        self._given_folder = folder
+        self._children: Children | None = None
+        self._port = 0
+
+    @classmethod
+    @abstractmethod
+    def unavailable(cls) -> str | None:
+        """None when the server can run here, else the reason and the mend."""
+
+    @abstractmethod
+    def _launch(self, children: Children, port: int, folder: Path) -> None:
+        """Start the processes, to answer on `port` of 127.0.0.1 with their data in `folder`."""
+
+    @property
+    def endpoint(self) -> str:
+        """The server's URL, `http://127.0.0.1:PORT`."""
+        self._running()
+        return f"http://{self._host}"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the data is; for servers of plain files, `data_folder/BUCKET/KEY` is the object's own file."""
+        return self._given_folder or self._running().folder / "data"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The ids of the processes that this server consists of; none when it is stopped."""
+        return self._children.pids if self._children else ()
+
+    def start(self) -> Self:
+        """Start it and wait until it answers. Prefer `with`, which also stops it."""
+        if self._children is not None:
+            raise LocalError(f"{self.name}: already started")
+        reason = self.unavailable()
+        if reason is not None:
+            raise LocalError(reason)
+        self._children = Children(self.name)
+        self._port = free_port()
+        try:
+            self.data_folder.mkdir(parents=True, exist_ok=True)
+            self._launch(self._children, self._port, self.data_folder)
+            self._wait_until_it_answers(self._children)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End its processes and remove its temporary folder; does nothing when it is stopped already."""
+        children, self._children = self._children, None
+        if children is not None:
+            children.stop(self.stop_patience_s)
+
+    def check(self) -> None:
+        """Raise LocalError, with the tail of its log, unless every process of it is running."""
+        self._running().check()
+
+    def create_bucket(self, name: str) -> None:
+        """Create the bucket, or leave it as it is. Raises LocalError when the server refuses or is gone."""
+        answer = self.request("PUT", f"/{name}")
+        if answer.status not in (200, 409):
+            shown = answer.body[:_SHOWN_BYTES].decode(errors="replace")
+            raise LocalError(f"{self.name}: creating bucket {name} answered {answer.status}: {shown}")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        signed: bool = True,
+    ) -> Answer:
+        """Send one request as it is, signed with the server's keys unless told otherwise; for what obstore lacks.
+
+        `path` is unquoted, `query` canonical (sorted, each name with a `=`). Raises LocalError when there is no
+        answer, naming the process that has ended if one has.
+        """
+        sent = dict(headers or {})
+        if signed:
+            signer = Signer(self.access_key, self.secret_key, self.region)
+            sent = signer.headers(method, self._host, path, query, sent, body)
+        try:
+            return self._exchange(method, quote(path) + (f"?{query}" if query else ""), sent, body)
+        except (OSError, http.client.HTTPException) as error:
+            self.check()
+            raise LocalError(f"{self.name}: no answer to {method} {path}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _host(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    def _running(self) -> Children:
+        if self._children is None:
+            raise LocalError(f"{self.name}: the server is not started")
+        return self._children
+
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=_REQUEST_LIMIT_S)
+        try:
+            connection.request(method, target, body, dict(headers))
+            response = connection.getresponse()
+            got = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, got, response.read())
+        finally:
+            connection.close()
+
+    def _wait_until_it_answers(self, children: Children) -> None:
+        deadline = time.monotonic() + self.start_limit_s
+        while time.monotonic() < deadline:
+            children.check()
+            with suppress(OSError, http.client.HTTPException):
+                # Any answer will do: without a signature it may well be a refusal.
+                if self._exchange("GET", "/", {}, b"").status < 500:
+                    return
+            time.sleep(_PROBE_EVERY_S)
+        raise LocalError(
+            f"{self.name}: no answer on {self._host} within {self.start_limit_s:.0f} s{children.log_tail()}"
+        )
+
+
+def find_program(name: str) -> str | None:
+    """The full path of a program on PATH or in a system folder, or None."""
+    for path in (None, *SYSTEM_FOLDERS):
+        found = shutil.which(name, path=path)
+        if found is not None:
+            return found
+    return None
+
+
+def missing_programs(server: str, programs: Iterable[str], mend: str) -> str | None:
+    """The reason, with the mend, when not every one of `programs` is installed; None when they are."""
+    missing = [program for program in programs if find_program(program) is None]
+    if not missing:
+        return None
+    return f"{server} is not installed (no {', '.join(missing)}): {mend}"

@@ -1,0 +1,86 @@
+"""nginx as a public bucket: files by path-style URLs, with the least cost on the server's side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from hoist.errors import LocalError
+from hoist.testing.servers.base import S3Server, Traits, find_program, missing_programs
+from hoist.testing.servers.children import Children
+from hoist.testing.servers.ports import LOOPBACK
+
+_CONFIGURATION = """\
+{user}
+daemon off;
+worker_processes 2;
+pid {work}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000;
+    default_type application/octet-stream;
+    client_body_temp_path {work}/body;
+    proxy_temp_path {work}/proxy;
+    fastcgi_temp_path {work}/fastcgi;
+    uwsgi_temp_path {work}/uwsgi;
+    scgi_temp_path {work}/scgi;
+    server {{
+        listen {address};
+        merge_slashes off;
+        root "{data}";
+    }}
+}}
+"""
+
+
+class NginxServer(S3Server):
+    """Serves `folder/BUCKET/KEY` at `/BUCKET/KEY` for GET, HEAD and ranges, to anybody, signed or not.
+
+    For measuring a client's own cost. Write objects as files; there is no PUT and no listing. The keys are there
+    only because every server has them.
+    """
+
+    name: ClassVar[str] = "nginx"
+    traits: ClassVar[Traits] = Traits(
+        writable=False,
+        ranges_with_206=True,
+        honours_if_none_match=False,
+        honours_if_match=False,
+        checks_signatures=False,
+        refuses_anonymous=False,
+        checks_checksums=False,
+        keeps_versions=False,
+    )
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """None when nginx is installed; else the reason and the mend."""
+        return missing_programs(cls.name, ["nginx"], "sudo apt-get install -y --no-install-recommends nginx-light")
+
+    def create_bucket(self, name: str) -> None:
+        """Make the bucket's folder, or leave it as it is."""
+        self.check()
+        (self.data_folder / name).mkdir(exist_ok=True)
+
+    def _launch(self, children: Children, port: int, folder: Path) -> None:
+        data = str(folder.resolve())
+        if any(character in data for character in '"$\\\n'):
+            raise LocalError(f"{self.name}: cannot serve {data}: its name has a character of nginx's own syntax")
+        configuration = children.folder / "nginx.conf"
+        configuration.write_text(
+            _CONFIGURATION.format(
+                # As root, nginx would read as `nobody`, who may not enter a root's temporary folder.
+                user="user root;" if os.geteuid() == 0 else "",
+                work=children.folder,
+                address=f"{LOOPBACK}:{port}",
+                data=data,
+            )
+        )
+        nginx = find_program("nginx")
+        assert nginx is not None, "start() has asked unavailable()"
+        children.start("nginx", [nginx, "-e", "stderr", "-p", str(children.folder), "-c", str(configuration)])
