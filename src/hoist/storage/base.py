@@ -19,7 +19,8 @@ from hoist.errors import VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.reference import Reference
 
-Progress = Callable[[int], None]
+OnBytes = Callable[[int], None]
+"""Told of bytes that have been moved (and, when reading, verified), from any thread."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,8 +82,8 @@ class Publication(ABC):
         """Copy the file inside the storage from a version that holds the same digest; False if there is none."""
 
     @abstractmethod
-    def put_file(self, entry: FileEntry, source: Path, progress: Progress) -> None:
-        """Store `source` as the file; `progress` is told of bytes sent. Atomic: a killed put leaves no file."""
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
+        """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file."""
 
     @abstractmethod
     def put_blob(self, data: bytes) -> None:

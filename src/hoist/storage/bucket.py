@@ -19,7 +19,7 @@ from obstore import exceptions
 
 from hoist.errors import FileNotFound, HoistError, LocalError, PermissionDenied
 from hoist.storage import layout
-from hoist.storage.base import Progress, Traits
+from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
 from hoist.storage.ranges import RangeClient
 from hoist.storage.translate import translated
@@ -109,16 +109,18 @@ class BucketObjects:
                 return False
             self.put(key, data)
             return True
-        with translated(self.address, key):
-            try:
-                obstore.put(self._store, key, data, use_multipart=False, mode={"e_tag": expected})
-            except (exceptions.PreconditionError, FileNotFoundError):
-                return False
-        return True
+        if self._put_if_match(key, data, expected):
+            return True
+        # Some stores (radosgw) compare the bare tag, and refuse the quoted one that they gave: see whether it did change.
+        try:
+            changed = self.get(key).stamp != expected
+        except FileNotFound:
+            return False
+        return not changed and self._put_if_match(key, data, expected.strip('"'))
 
-    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+    def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
         with translated(self.address, key), source.open("rb") as file:
-            counted = _Counted(file, progress)
+            counted = _Counted(file, on_bytes)
             obstore.put(
                 self._store,
                 key,
@@ -174,6 +176,14 @@ class BucketObjects:
         finally:
             self.delete([key])
 
+    def _put_if_match(self, key: str, data: bytes, tag: str) -> bool:
+        with translated(self.address, key):
+            try:
+                obstore.put(self._store, key, data, use_multipart=False, mode={"e_tag": tag})
+            except (exceptions.PreconditionError, FileNotFoundError):
+                return False
+        return True
+
     def _exists(self, key: str) -> bool:
         try:
             self.head(key)
@@ -196,13 +206,19 @@ class BucketObjects:
 class _Counted:
     """A file that tells how much was read from it."""
 
-    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+    def __init__(self, file: IO[bytes], on_bytes: OnBytes) -> None:
         self._file = file
-        self._progress = progress
+        self._on_bytes = on_bytes
         self.sent = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
         self.sent += len(data)
-        self._progress(len(data))
+        self._on_bytes(len(data))
         return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()

@@ -21,8 +21,9 @@ from hoist.errors import (
     StorageUnavailable,
 )
 from hoist.storage import layout
-from hoist.storage.base import Progress, Traits
+from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.posix import fill
 
 _COPY_BYTES = 8 << 20
 # A version never changes: an editor that opens one of its files should be told so.
@@ -58,14 +59,11 @@ class DirectoryObjects:
         with self._translate(key):
             fd = os.open(self.root / key, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                done = 0
-                while done < len(buffer):
-                    got = os.preadv(fd, [buffer[done:]], offset + done)
-                    if not got:
-                        raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
-                    done += got
+                got = fill(fd, offset, buffer)
             finally:
                 os.close(fd)
+        if got != len(buffer):
+            raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
 
     def put(self, key: str, data: bytes) -> None:
         with self._written(key, data) as made:
@@ -87,10 +85,10 @@ class DirectoryObjects:
             self.put(key, data)
             return True
 
-    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+    def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
         with self._translate(key), self._temporary() as made, source.open("rb") as reader, made.open("wb") as writer:
             while sent := _send(reader.fileno(), writer.fileno()):
-                progress(sent)
+                on_bytes(sent)
             os.fdatasync(writer.fileno())
             if writer.seek(0, os.SEEK_END) != size:
                 raise LocalError(f"{source} changed while it was published: run the publish again")
@@ -223,7 +221,9 @@ class DirectoryObjects:
         where = f"{self.address} at {self.root / key}"
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             if not self.root.is_dir():
-                return StorageNotFound(f"{self.address}: there is no directory {self.root}: mount or make it first")
+                return StorageNotFound(
+                    f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}"
+                )
             return FileNotFound(f"{self.address} has no file {key!r}")
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return PermissionDenied(f"no permission for {where}: {error.strerror}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from hoist.errors import Damaged, FileNotFound
-from hoist.storage.base import Progress, Traits
+from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
 
 
@@ -57,9 +57,9 @@ class MemoryObjects:
             self._write(key, data)
             return True
 
-    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+    def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
         self.put(key, source.read_bytes())
-        progress(size)
+        on_bytes(size)
 
     def copy(self, source: str, target: str) -> bool:
         self.put(target, self._find(source)[0])

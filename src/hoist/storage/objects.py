@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hoist.storage.base import Progress, Traits
+from hoist.storage.base import OnBytes, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Objects(Protocol):
     def swap(self, key: str, data: bytes, expected: str | None) -> bool:
         """Write a small object if its stamp still is `expected` (None: absent); False if it is not."""
 
-    def put_file(self, key: str, source: Path, size: int, progress: Progress) -> None:
+    def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
         """Write a file of `size` bytes, atomically."""
 
     def copy(self, source: str, target: str) -> bool:

@@ -17,7 +17,7 @@ TRAITS = Traits(request_bytes=8 << 20, connections=8)
 
 
 def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
-    """The directory at the config's path; it need not be there yet, publishing makes it."""
+    """The directory at the config's path. It must be there at its first use: a mount that is missing is not made up for."""
     path = config.url
     if path.startswith("file:"):
         parts = urlsplit(path)

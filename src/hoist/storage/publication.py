@@ -10,7 +10,7 @@ from threading import Lock
 from hoist.errors import Conflict, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.storage import layout
-from hoist.storage.base import Progress, Publication, Version
+from hoist.storage.base import OnBytes, Publication, Version
 from hoist.storage.objects import Objects
 
 # How long a publish may go on before it looks whether its claim was taken over, in seconds.
@@ -47,9 +47,9 @@ class TreePublication(Publication):
                 return True
         return False
 
-    def put_file(self, entry: FileEntry, source: Path, progress: Progress) -> None:
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
         self._check_claim()
-        self._objects.put_file(self._key(entry), source, entry.size, progress)
+        self._objects.put_file(self._key(entry), source, entry.size, on_bytes)
 
     def put_blob(self, data: bytes) -> None:
         self._objects.put(layout.blob_key(self._version, digest_of(data)), data)

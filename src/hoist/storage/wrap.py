@@ -10,7 +10,7 @@ from threading import Lock
 
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
-from hoist.storage.base import Progress, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import OnBytes, Publication, Storage, StoredFile, Tag, Version
 
 
 class Wrapper(Storage):
@@ -91,9 +91,9 @@ class WrappedPublication(Publication):
         self._wrapper.before("adopt", 0)
         return self._inner.adopt(entry)
 
-    def put_file(self, entry: FileEntry, source: Path, progress: Progress) -> None:
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
         self._wrapper.before("put_file", entry.size)
-        self._inner.put_file(entry, source, progress)
+        self._inner.put_file(entry, source, on_bytes)
 
     def put_blob(self, data: bytes) -> None:
         self._wrapper.before("put_blob", len(data))

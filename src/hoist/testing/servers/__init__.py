@@ -2,7 +2,7 @@
 
 with RcloneServer() as server:
     server.create_bucket("models")
-    store = S3Store("models", endpoint=server.endpoint, ...)
+    store = server.open_store("models")
 """
 
 from __future__ import annotations

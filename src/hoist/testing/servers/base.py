@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import quote
 
+from obstore.store import S3Store
+
 from hoist.errors import LocalError
 from hoist.testing.servers.children import Children
-from hoist.testing.servers.ports import LOOPBACK, free_port
+from hoist.testing.servers.ports import LOOPBACK, free_port, listens
 from hoist.testing.servers.sigv4 import Signer
 
 # System folders that an ordinary user's PATH lacks on Debian.
@@ -29,7 +31,7 @@ _SHOWN_BYTES = 300
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a server really does, measured (`tests/testing/test_servers.py` probes each)."""
+    """What a server really does, measured (`tests/testing/test_server_traits.py` probes each)."""
 
     writable: bool
     """PUT and DELETE work, and objects are listed."""
@@ -38,7 +40,10 @@ class Traits:
     honours_if_none_match: bool
     """PUT with `If-None-Match: *` on a present key answers 412; otherwise it overwrites."""
     honours_if_match: bool
-    """PUT with a stale or an absent ETag in `If-Match` is refused (412 or 404); otherwise it overwrites."""
+    """PUT with an ETag in `If-Match` that is not the key's is refused (412; 412 or 404 when the key is absent), and
+    one of racing writers wins; otherwise it overwrites."""
+    if_match_takes_quotes: bool
+    """PUT matches an ETag sent as it was received, with its quotes; otherwise it matches only without them."""
     checks_signatures: bool
     """A presigned request with a wrong signature answers 403."""
     refuses_anonymous: bool
@@ -140,6 +145,17 @@ class S3Server(ABC):
             shown = answer.body[:_SHOWN_BYTES].decode(errors="replace")
             raise LocalError(f"{self.name}: creating bucket {name} answered {answer.status}: {shown}")
 
+    def open_store(self, bucket: str) -> S3Store:
+        """An obstore client of the bucket, with the server's keys."""
+        return S3Store(
+            bucket,
+            endpoint=self.endpoint,
+            region=self.region,
+            access_key_id=self.access_key,
+            secret_access_key=self.secret_key,
+            client_options={"allow_http": True},
+        )
+
     def request(
         self,
         method: str,
@@ -197,8 +213,8 @@ class S3Server(ABC):
         while time.monotonic() < deadline:
             children.check()
             with suppress(OSError, http.client.HTTPException):
-                # Any answer will do: without a signature it may well be a refusal.
-                if self._exchange("GET", "/", {}, b"").status < 500:
+                # Any answer will do, a refusal too, but it must be this server's: the port may be another's.
+                if self._exchange("GET", "/", {}, b"").status < 500 and listens(self._port, children.pids):
                     return
             time.sleep(_PROBE_EVERY_S)
         raise LocalError(

@@ -23,6 +23,7 @@ class MotoServer(S3Server):
         ranges_with_206=True,
         honours_if_none_match=True,
         honours_if_match=True,
+        if_match_takes_quotes=True,
         checks_signatures=False,
         refuses_anonymous=True,
         checks_checksums=False,

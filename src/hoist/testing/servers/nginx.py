@@ -51,6 +51,7 @@ class NginxServer(S3Server):
         ranges_with_206=True,
         honours_if_none_match=False,
         honours_if_match=False,
+        if_match_takes_quotes=False,
         checks_signatures=False,
         refuses_anonymous=False,
         checks_checksums=False,

@@ -1,14 +1,18 @@
-"""Free loopback ports for servers that cannot choose one themselves."""
+"""Loopback ports for servers that cannot choose one themselves: a free one, and whose it is."""
 
 from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux gives to outgoing connections (32768 and up): a port that is free now is not taken
 # by somebody's client before the server binds it.
 _LOWEST, _COUNT = 15000, 17000
+_LISTENING = "0A"
 
 
 def free_port() -> int:
@@ -21,3 +25,16 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def listens(port: int, pids: Iterable[int]) -> bool:
+    """Whether one of the processes `pids` holds the socket that listens on `port` of 127.0.0.1."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == _LISTENING}
+    for pid in pids:
+        with suppress(OSError):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    if str(descriptor.readlink()) in sockets:
+                        return True
+    return False

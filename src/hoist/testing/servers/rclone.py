@@ -13,7 +13,10 @@ from hoist.testing.servers.ports import LOOPBACK
 
 
 class RcloneServer(S3Server):
-    """rclone over a folder: each bucket is a folder in it, each object a file. An upload lands by rename."""
+    """rclone over a folder: each bucket is a folder in it, each object a file. An upload lands by rename.
+
+    Of several PUTs of one key at once, some may answer 500; the key then holds one of the others.
+    """
 
     name: ClassVar[str] = "rclone"
     traits: ClassVar[Traits] = Traits(
@@ -21,6 +24,7 @@ class RcloneServer(S3Server):
         ranges_with_206=False,
         honours_if_none_match=False,
         honours_if_match=False,
+        if_match_takes_quotes=False,
         checks_signatures=True,
         refuses_anonymous=True,
         checks_checksums=False,

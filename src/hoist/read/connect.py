@@ -1,0 +1,30 @@
+"""From a storage address or a location to something that can be read, by hoist.toml and the environment."""
+
+from __future__ import annotations
+
+from hoist.config import Config, load_config
+from hoist.model.reference import parse_location
+from hoist.read.engine import Engine
+from hoist.read.version import OpenedVersion, open_version
+from hoist.storage import open_storage
+from hoist.storage.base import Storage
+
+
+def connect(address: str, config: Config | None = None) -> tuple[Storage, Engine]:
+    """Open the storage at `address` and an engine with the configured limits. The caller closes the storage.
+
+    Raises StorageNotFound, InvalidConfig.
+    """
+    config = config or load_config()
+    return open_storage(config.storage(address), config.environ), Engine(config.engine)
+
+
+def open_location(text: str, config: Config | None = None) -> OpenedVersion:
+    """Open the version at a location; the caller closes it. Raises InvalidReference, NotFound, what a storage may."""
+    location = parse_location(text)
+    storage, engine = connect(location.storage, config)
+    try:
+        return open_version(storage, location.reference, engine)
+    except BaseException:
+        storage.close()
+        raise

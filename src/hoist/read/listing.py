@@ -1,0 +1,79 @@
+"""What versions a storage has, and which of them share blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hoist.errors import HoistError
+from hoist.model.blocks import BlockTable
+from hoist.model.manifest import Manifest
+from hoist.parallel import for_each
+from hoist.read.version import OpenedVersion
+from hoist.storage.base import Storage, Version
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One version in a listing; `problem` says why its manifest could not be read."""
+
+    version: Version
+    digest: str
+    size: int
+    files: int
+    tags: tuple[str, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """How many bytes of one version's blocks another one has too."""
+
+    version: Version
+    shared_bytes: int
+
+
+def list_versions(storage: Storage, name: str = "") -> list[Listed]:
+    """All versions of a storage (or of one model), with what their manifests say. Raises what a storage may."""
+    tags: dict[Version, list[str]] = {}
+    for tag in storage.tags(name):
+        tags.setdefault(Version(tag.name, tag.label), []).append(tag.tag)
+
+    def read(version: Version) -> Listed:
+        shown = tuple(tags.get(version, ()))
+        try:
+            manifest = Manifest.parse(storage.read_manifest(version))
+        except HoistError as error:
+            return Listed(version, "", 0, 0, shown, str(error))
+        return Listed(version, manifest.digest, manifest.size, len(manifest.files), shown)
+
+    return for_each(read, storage.versions(name), _AT_ONCE)
+
+
+def sharing(opened: OpenedVersion) -> list[Shared]:
+    """The other versions of the storage that have blocks of this one, the most shared first.
+
+    Reads every version's manifest and block table, no weights. Raises what a storage may.
+    """
+    own = _block_sizes(opened.table)
+
+    def read(version: Version) -> Shared:
+        try:
+            other = OpenedVersion(opened.storage, version, Manifest.parse(opened.storage.read_manifest(version))).table
+        except HoistError:
+            return Shared(version, 0)
+        return Shared(version, sum(own[digest] for digest in own.keys() & _block_sizes(other).keys()))
+
+    others = [version for version in opened.storage.versions() if version != opened.version]
+    found = [shared for shared in for_each(read, others, _AT_ONCE) if shared.shared_bytes]
+    return sorted(found, key=lambda shared: (-shared.shared_bytes, shared.version))
+
+
+def _block_sizes(table: BlockTable) -> dict[bytes, int]:
+    sizes: dict[bytes, int] = {}
+    for file in table.files.values():
+        for index in range(len(file)):
+            begin, end = file.span(index)
+            sizes[file.digest(index)] = end - begin
+    return sizes

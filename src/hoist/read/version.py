@@ -1,0 +1,90 @@
+"""An opened version: its manifest and block table, checked against each other, and its files as sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from io import BufferedReader
+from typing import Self
+
+from hoist.errors import FileNotFound, InvalidManifest
+from hoist.model.blocks import BlockTable, FileBlocks
+from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.reference import Reference
+from hoist.read.engine import Engine
+from hoist.read.file import RangeReader, VerifiedFile
+from hoist.read.source import Source, stored_source
+from hoist.storage.base import Storage, StoredFile, Version
+
+
+@dataclass(frozen=True)
+class OpenedVersion:
+    """One version of one storage, ready to be read. As a context manager, or by `close`, it closes the storage."""
+
+    storage: Storage
+    version: Version
+    manifest: Manifest
+    engine: Engine = field(default_factory=Engine)
+
+    @cached_property
+    def table(self) -> BlockTable:
+        """The block table, fetched and checked at its first use. Raises InvalidManifest, FileNotFound."""
+        blob = self.manifest.blocks
+        data = self.storage.read_blob(self.version, blob.digest, blob.size)
+        if len(data) != blob.size or digest_of(data) != blob.digest:
+            raise InvalidManifest(
+                f"the block table of {self.version} in {self.storage.address} is damaged: publish the version again"
+            )
+        return BlockTable.parse(data)
+
+    @property
+    def files(self) -> Mapping[str, FileEntry]:
+        """The files by path."""
+        return self.manifest.by_path
+
+    def entry(self, path: str) -> FileEntry:
+        """One file. Raises FileNotFound with the nearest names."""
+        try:
+            return self.files[path]
+        except KeyError:
+            near = get_close_matches(path, self.files, 3, 0.4) or list(self.files)[:3]
+            raise FileNotFound(f"{self.version} has no file {path!r}; it has {', '.join(near)}") from None
+
+    def blocks(self, path: str) -> FileBlocks:
+        """The blocks of one file. Raises FileNotFound, InvalidManifest."""
+        entry = self.entry(path)
+        return self.table.of(entry.digest, entry.size)
+
+    def source(self, path: str) -> Source:
+        """One file as a source for the engine. Raises FileNotFound, InvalidManifest."""
+        return stored_source(self.storage, StoredFile(self.version, self.entry(path)), self.blocks(path))
+
+    def reader(self, path: str) -> RangeReader:
+        """Verified bytes of any range of one file."""
+        return RangeReader(self.source(path), self.engine)
+
+    def open(self, path: str) -> BufferedReader:
+        """One file as a seekable, read-only, binary file object. Raises FileNotFound."""
+        return BufferedReader(VerifiedFile(self.reader(path)))
+
+    def read(self, path: str) -> bytes:
+        """The whole of one (small) file. Raises FileNotFound, DamagedBlock, and what a storage may."""
+        return self.reader(path).read(0, self.entry(path).size)
+
+    def close(self) -> None:
+        """Close the storage."""
+        self.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_version(storage: Storage, reference: Reference, engine: Engine | None = None) -> OpenedVersion:
+    """Open what `reference` means in `storage`. Raises VersionNotFound, InvalidManifest, and what a storage may."""
+    version, manifest = storage.resolve(reference)
+    return OpenedVersion(storage, version, manifest, engine or Engine())

@@ -1,0 +1,1 @@
+"""From a version's files to tensors on a device."""

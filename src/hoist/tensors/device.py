@@ -1,0 +1,124 @@
+"""Memory on a device, filled by the engine, and the tensors that are views of it.
+
+On the CPU the engine writes straight into one buffer. For a GPU each request lands in one of a few pinned staging
+slots and is copied from there while the next ones arrive: one device allocation a file, copies overlapped with reads.
+"""
+
+from __future__ import annotations
+
+import mmap
+from queue import Queue
+from typing import Protocol
+
+import torch
+
+from hoist.errors import LocalError, UsageError
+from hoist.read.plan import Request
+from hoist.read.sink import BufferSink, Sink
+
+_STAGING_BYTES = 256 << 20
+_MOST_SLOTS = 16
+
+
+class Destination(Protocol):
+    """Memory of one file's plan on a device. `flat` is all of it, as bytes."""
+
+    flat: torch.Tensor
+    sink: Sink
+
+    def finish(self) -> None:
+        """Wait until every committed byte is in `flat`."""
+
+
+class HostDestination:
+    """One anonymous mapping, in large pages where the system gives them; tensors are views on it."""
+
+    def __init__(self, size: int) -> None:
+        try:
+            memory = mmap.mmap(-1, max(1, size))
+        except OSError as error:
+            raise LocalError(f"no memory for {size} bytes of weights: {error.strerror}") from None
+        if size >= 2 << 20 and hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        self.flat = torch.frombuffer(memory, dtype=torch.uint8)
+        self.sink: Sink = BufferSink(memoryview(memory))
+
+    def finish(self) -> None:
+        """The engine has written in place."""
+
+
+class StagedDestination:
+    """One allocation on `device`, filled through staging slots; on CUDA these are pinned and copies overlap.
+
+    With a CPU device it does the same copies without a stream, so that this path can be tested anywhere.
+    """
+
+    def __init__(self, size: int, device: torch.device, slot_bytes: int) -> None:
+        self._cuda = device.type == "cuda"
+        self.sink: Sink = self
+        try:
+            self.flat = torch.empty(max(1, size), dtype=torch.uint8, device=device)
+            self._stream = torch.cuda.Stream(device) if self._cuda else None  # type: ignore[no-untyped-call]
+            slots = max(2, min(_MOST_SLOTS, _STAGING_BYTES // max(1, slot_bytes)))
+            self._free: Queue[tuple[torch.Tensor, torch.cuda.Event | None]] = Queue()
+            for _ in range(slots):
+                self._free.put((torch.empty(slot_bytes, dtype=torch.uint8, pin_memory=self._cuda), None))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            raise LocalError(f"no memory for {size} bytes of weights on {device}: {error}") from None
+        self._taken: dict[int, torch.Tensor] = {}
+
+    def acquire(self, request: Request) -> memoryview:
+        slot, copied = self._free.get()
+        if copied is not None:
+            copied.synchronize()
+        view = memoryview(slot.numpy()[: request.size])  # type: ignore[arg-type]
+        self._taken[id(view)] = slot
+        return view
+
+    def commit(self, request: Request, view: memoryview) -> None:
+        slot = self._taken.pop(id(view))
+        target = self.flat[request.at : request.at + request.size]
+        copied = None
+        if self._stream is not None:
+            with torch.cuda.stream(self._stream):
+                target.copy_(slot[: request.size], non_blocking=True)
+                copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                copied.record(self._stream)
+        else:
+            target.copy_(slot[: request.size])
+        self._free.put((slot, copied))
+
+    def release(self, view: memoryview) -> None:
+        self._free.put((self._taken.pop(id(view)), None))
+
+    def finish(self) -> None:
+        if self._stream is not None:
+            self._stream.synchronize()
+
+
+def torch_device(device: str | int | torch.device) -> torch.device:
+    """The device that a user means; a number is a GPU, as in safetensors. Raises UsageError if it is not there."""
+    try:
+        found = torch.device(f"cuda:{device}" if isinstance(device, int) else device)
+    except RuntimeError:
+        raise UsageError(f"{device!r} is not a device: write cpu, cuda or cuda:0") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"there is no device {device!r}: this torch sees no GPU")
+    if found.type not in ("cpu", "cuda"):
+        raise UsageError(f"Hoist loads to cpu and cuda, not to {found.type}")
+    return found
+
+
+def make_destination(size: int, device: torch.device, slot_bytes: int) -> Destination:
+    """Memory for `size` bytes on `device`; `slot_bytes` is the largest request it will get."""
+    return HostDestination(size) if device.type == "cpu" else StagedDestination(size, device, slot_bytes)
+
+
+def view_tensor(flat: torch.Tensor, at: int, size: int, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    """The `size` bytes of `flat` from `at` as a tensor, without a copy unless they are not aligned to the dtype."""
+    if size == 0:
+        return torch.empty(shape, dtype=dtype, device=flat.device)
+    part = flat[at : at + size]
+    if part.data_ptr() % dtype.itemsize or part.storage_offset() % dtype.itemsize:
+        part = part.clone()
+    return part.view(dtype).view(shape)

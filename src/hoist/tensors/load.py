@@ -1,0 +1,113 @@
+"""Fetching chosen tensors of one or many files to a device in one go: planned, coalesced, verified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hoist.model.formats.safetensors import TensorInfo
+from hoist.read.engine import Engine, Job
+from hoist.read.plan import Plan, plan_ranges
+from hoist.storage.base import OnBytes
+from hoist.tensors.device import Destination, make_destination, view_tensor
+from hoist.tensors.dtypes import torch_dtype
+from hoist.tensors.index import TensorFile, TensorIndex
+
+# How much is fetched before it is cast, where a cast is wanted: the memory that a cast costs.
+_CAST_BYTES = 64 << 20
+MakeDestination = Callable[[int, torch.device, int], Destination]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How to load: the engine, the device, the dtype to cast floating tensors to, and who is told of bytes."""
+
+    engine: Engine
+    device: torch.device
+    dtype: torch.dtype | None = None
+    on_bytes: OnBytes | None = None
+    make: MakeDestination = make_destination
+
+    def load(self, index: TensorIndex, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The tensors of those names, in their order. Raises DamagedBlock, InvalidFile, and what a storage may."""
+        names = list(names)
+        by_file: dict[int, list[TensorInfo]] = {}
+        files: dict[int, TensorFile] = {}
+        for name in names:
+            file, tensor = index.by_name[name]
+            files[id(file)] = file
+            by_file.setdefault(id(file), []).append(tensor)
+        found: dict[str, torch.Tensor] = {}
+        if self.dtype is None:
+            found |= self._fetch([(files[key], tensors) for key, tensors in by_file.items()])
+        else:
+            for key, tensors in by_file.items():
+                for batch in _batches(tensors):
+                    found |= self._cast(self._fetch([(files[key], batch)]))
+        return {name: found[name] for name in names}
+
+    def fetch_rows(self, file: TensorFile, tensor: TensorInfo, begin: int, end: int) -> torch.Tensor:
+        """Rows `begin` to `end` of a tensor's first dimension, fetching no more than the blocks that hold them."""
+        row = (tensor.end - tensor.begin) // max(1, tensor.shape[0])
+        part = TensorInfo(
+            tensor.name,
+            tensor.dtype,
+            (end - begin, *tensor.shape[1:]),
+            tensor.begin + begin * row,
+            tensor.begin + end * row,
+        )
+        return self._cast(self._fetch([(file, [part])]))[tensor.name]
+
+    def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> dict[str, torch.Tensor]:
+        jobs: list[Job] = []
+        placed: list[tuple[Destination, Plan, list[TensorInfo]]] = []
+        for file, tensors in wanted:
+            source = file.source
+            ranges = [(tensor.begin, tensor.end) for tensor in tensors]
+            plan = plan_ranges(source.blocks, ranges, source.traits.request_bytes)
+            largest = max((request.size for request in plan.requests), default=1)
+            destination = self.make(plan.size, self.device, largest)
+            jobs += [Job(source, request, destination.sink) for request in plan.requests]
+            placed.append((destination, plan, tensors))
+        self.engine.run(jobs, on_bytes=self.on_bytes)
+        found: dict[str, torch.Tensor] = {}
+        for destination, plan, tensors in placed:
+            destination.finish()
+            for tensor in tensors:
+                found[tensor.name] = _view(destination.flat, plan, tensor)
+        return found
+
+    def _cast(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.dtype is None:
+            return tensors
+        # A tensor of that dtype already would keep its whole batch's memory alive as a view: copy it out.
+        return {
+            name: tensor.to(self.dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
+            for name, tensor in tensors.items()
+        }
+
+
+def _batches(tensors: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
+    batch: list[TensorInfo] = []
+    for tensor in sorted(tensors, key=lambda tensor: tensor.begin):
+        if batch and tensor.end - batch[0].begin > _CAST_BYTES:
+            yield batch
+            batch = []
+        batch.append(tensor)
+    if batch:
+        yield batch
+
+
+def _view(flat: torch.Tensor, plan: Plan, tensor: TensorInfo) -> torch.Tensor:
+    dtype = torch_dtype(tensor.dtype)
+    shape = tensor.shape
+    if tensor.dtype == "F4":
+        # torch packs two to an element, along the last dimension, as safetensors' own loader gives them.
+        shape = (*shape[:-1], shape[-1] // 2) if shape else shape
+    size = tensor.end - tensor.begin
+    at = plan.locate(tensor.begin, tensor.end) if size else 0
+    assert size == math.prod(shape) * dtype.itemsize
+    return view_tensor(flat, at, size, dtype, shape)

@@ -1,0 +1,1 @@
+"""Bringing versions into a storage, out of it, and checking what lies there."""

@@ -1,0 +1,119 @@
+"""The verbs: what the command line calls and what `import hoist` gives, in the same words.
+
+Each takes addresses and locations as texts, finds the storage by hoist.toml and the environment, does one thing, and
+closes what it opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hoist.config import Config
+from hoist.model.reference import check_label, check_name, parse_location
+from hoist.progress import Progress
+from hoist.read.connect import connect, open_location
+from hoist.read.listing import Listed, list_versions
+from hoist.read.version import OpenedVersion
+from hoist.storage.base import Tag, Version
+from hoist.transfer.publish import Options, Published, publish_version
+from hoist.transfer.pull import Pulled, pull_version
+from hoist.transfer.verify import Verified, verify_version
+
+if TYPE_CHECKING:
+    from hoist.tensors.inspect import Inspection
+
+
+def publish(
+    source: str | Path,
+    location: str,
+    *,
+    tags: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    replace_unfinished: bool = False,
+    checked: bool = True,
+    progress: Progress | None = None,
+    config: Config | None = None,
+) -> Published:
+    """Publish a file or folder as an immutable version; running it again resumes, or finds it done.
+
+    `tags` are set afterwards; `exclude` are patterns of files to leave out; `replace_unfinished` takes over a label that
+    a dead publish of other content holds; `checked=False` publishes a `.safetensors` file that is none.
+    Raises InvalidReference, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
+    """
+    where = parse_location(location)
+    options = Options([check_label(tag) for tag in tags], exclude, replace_unfinished, checked)
+    storage, _ = connect(where.storage, config)
+    with storage:
+        return publish_version(Path(source), storage, where.reference, options, progress or Progress())
+
+
+def list(storage: str, name: str = "", *, config: Config | None = None) -> Sequence[Listed]:
+    """The versions in a storage, or of one model in it. Raises StorageNotFound, and what a storage may."""
+    opened, _ = connect(storage, config)
+    with opened:
+        return list_versions(opened, check_name(name) if name else "")
+
+
+def open(location: str, *, config: Config | None = None) -> OpenedVersion:
+    """Open a version for its files by name: `.files`, `.open(path)`, `.read(path)`. Close it, or use `with`.
+
+    Raises InvalidReference, NotFound, and what a storage may.
+    """
+    return open_location(location, config)
+
+
+def inspect(location: str, *, shared: bool = True, config: Config | None = None) -> Inspection:
+    """Files, tensors, tags, and who shares blocks with this version. Raises NotFound, InvalidManifest."""
+    from hoist.tensors.inspect import inspect_version
+
+    with open_location(location, config) as opened:
+        return inspect_version(opened, shared=shared)
+
+
+def verify(location: str, *, progress: Progress | None = None, config: Config | None = None) -> Verified:
+    """Read a version back and check every block; damage is in the result. Raises NotFound, InvalidManifest."""
+    with open_location(location, config) as opened:
+        return verify_version(opened, progress or Progress())
+
+
+def pull(
+    location: str,
+    folder: str | Path,
+    *,
+    include: Sequence[str] = (),
+    force: bool = False,
+    progress: Progress | None = None,
+    config: Config | None = None,
+) -> Pulled:
+    """Bring a version's files to a folder, verified; running it again resumes.
+
+    `include` are patterns of files to bring; `force` replaces files of other content. Raises Conflict, NotFound,
+    LocalError, DamagedBlock, and what a storage may.
+    """
+    with open_location(location, config) as opened:
+        return pull_version(opened, Path(folder), progress or Progress(), include=include, force=force)
+
+
+def tag(location: str, tag: str, *, config: Config | None = None) -> Tag:
+    """Give the version at `location` another, movable name. Raises Conflict, NotFound."""
+    check_label(tag)
+    with open_location(location, config) as opened:
+        made = Tag(opened.version.name, tag, opened.version.label, opened.manifest.digest)
+        opened.storage.set_tag(made)
+        return made
+
+
+def remove(location: str, *, force: bool = False, config: Config | None = None) -> Version | Tag:
+    """Remove a version, or only the tag if the location names one. A version that has tags needs `force`, which
+    removes them too. Raises VersionNotFound, Conflict."""
+    from hoist.transfer.remove import remove_reference
+
+    where = parse_location(location)
+    storage, _ = connect(where.storage, config)
+    with storage:
+        return remove_reference(storage, where.reference, force=force)
+
+
+__all__ = ["inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"]

@@ -1,0 +1,66 @@
+"""The real local servers, each started once a session and only when a test asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from hoist.testing.servers import SERVERS, MotoServer, NginxServer, RadosgwServer, RcloneServer, S3Server
+
+
+def require(server: type[S3Server]) -> None:
+    """Skip when `server` cannot run here; fail instead when HOIST_REQUIRE_SERVERS=1, as in CI."""
+    reason = server.unavailable()
+    if reason is None:
+        return
+    if os.environ.get("HOIST_REQUIRE_SERVERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[RcloneServer]:
+    require(RcloneServer)
+    with RcloneServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radosgw_server() -> Iterator[RadosgwServer]:
+    require(RadosgwServer)
+    with RadosgwServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    require(MotoServer)
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxServer]:
+    """Serves the files that a test puts under `nginx_server.data_folder / BUCKET`."""
+    require(NginxServer)
+    with NginxServer(tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=sorted(SERVERS))
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Each server that can be written to, in turn; `@pytest.mark.parametrize(..., indirect=True)` picks some."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(server, S3Server)
+    return server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """A new, empty bucket on `s3_server`."""
+    name = f"bucket-{uuid4().hex[:12]}"
+    s3_server.create_bucket(name)
+    return name
