@@ -1,0 +1,49 @@
+# The few commands of a newcomer. Each installs what it needs into .venv; nothing else is touched,
+# but for Debian packages of local servers where this user may install them.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+HOIST := $(BIN)/hoist
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    make checkpoints, publish them to a directory and a bucket, time the switch between them"
+	@echo "make test    the whole test suite, with the local servers that can be had"
+	@echo "make check   ruff and mypy --strict"
+	@echo "make bench   a checkpoint of real size from both storages, with records under benchmarks/records/"
+	@echo "make clean   remove the virtual environment and what the tools left"
+
+demo: $(VENV)/.demo
+	@$(HOIST) demo
+
+test: $(VENV)/.test
+	@scripts/install-servers.sh
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.demo
+	@scripts/install-servers.sh
+	scripts/bench.sh $(HOIST)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@scripts/make-venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing Hoist, torch and the demo's S3 server into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) --editable '.[torch,bench]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing Hoist and its test tools into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) --editable '.[torch,bench,test,check]'
+	@touch $@

@@ -1,0 +1,142 @@
+"""The main job on this machine, start to end: make checkpoints, publish them to a directory and a bucket, switch.
+
+Everything lies in one temporary folder, and everything it starts, it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hoist.bench.fixtures import FIXTURES, Fixture, build
+from hoist.bench.switch import Options, Target, run_switches
+from hoist.config import Config, load_config
+from hoist.errors import LocalError
+from hoist.progress import Progress
+from hoist.transfer.publish import Published
+from hoist.verbs import publish
+
+if TYPE_CHECKING:
+    from hoist.testing.servers import S3Server
+
+DEFAULT_SCALE = 0.2
+BUCKET = "models"
+# A node of radosgw keeps the demo's objects in memory: it needs them to fit several times.
+_MEMORY_FACTOR = 6
+_MEMORY_FLOOR = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo shows: the records, who served the bucket, the publishes by storage, and the time it all took."""
+
+    records: list[dict[str, Any]]
+    server: str
+    published: dict[str, list[Published]]
+    same_digests: bool
+    real_sizes: dict[str, float]
+    seconds: float
+
+
+def run_demo(
+    *,
+    scale: float = DEFAULT_SCALE,
+    server: str | None = None,
+    folder: Path | None = None,
+    fixtures: Sequence[Fixture] = FIXTURES,
+    repeat: int = 1,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Demo:
+    """Run it. `scale` shrinks the models' widths; `server` is rclone, radosgw or moto (default: the most real one that
+    is here); `folder` is where the temporary folder is made; `say` is told of each step.
+
+    Raises LocalError where there is no room or no server, and what the verbs may.
+    """
+    began = time.monotonic()
+    shown = progress or Progress()
+    size = sum(fixture.size_at(scale) for fixture in fixtures)
+    with tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name, _serve(server, size) as s3:
+        home = Path(name)
+        _check_room(home, 3 * size)
+        say(f"making {len(fixtures)} checkpoints of real Stable Diffusion layout, {size / 2**30:.2f} GiB")
+        shown.begin("making checkpoints", size)
+        files = [build(fixture, home / "files", scale=scale, on_progress=shown.advance) for fixture in fixtures]
+        shown.end()
+        config = _configure(home, s3)
+        published: dict[str, list[Published]] = {}
+        for storage in ("nas", "oss"):
+            say(f"publishing them to {storage} ({'a directory' if storage == 'nas' else f'a bucket on {s3.name}'})")
+            published[storage] = [
+                publish(file, f"{storage}//{fixture.model}:{fixture.version}", config=config, progress=shown)
+                for fixture, file in zip(fixtures, files, strict=True)
+            ]
+        say("switching from model to model, first and second time, with Hoist and with a plain loader")
+        # For an rclone server the objects are plain files here: their page cache can be emptied too.
+        served = s3.data_folder / BUCKET if s3.name == "rclone" else None
+        shown.begin("switching", 2 * 4 * size)
+        records = run_switches(
+            [Target("nas"), Target("oss", served)], config, Options(repeat), _advancing(shown, repeat)
+        )
+        shown.end()
+        same = all(a.digest == b.digest for a, b in zip(published["nas"], published["oss"], strict=True))
+        real = {fixture.file_name: fixture.listed_gib for fixture in fixtures}
+        return Demo(records, s3.name, published, same, real, time.monotonic() - began)
+
+
+def _advancing(progress: Progress, repeat: int) -> Callable[[dict[str, Any]], None]:
+    def note(record: dict[str, Any]) -> None:
+        if record["bench"] == "switch":
+            progress.advance(record["size"] // repeat)
+
+    return note
+
+
+@contextmanager
+def _serve(wanted: str | None, size: int) -> Iterator[S3Server]:
+    """The S3 server of the demo, with an empty bucket."""
+    from hoist.testing.servers import SERVERS
+
+    if wanted is None:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        roomy = memory > _MEMORY_FACTOR * size + _MEMORY_FLOOR
+        wanted = "radosgw" if roomy and SERVERS["radosgw"].unavailable() is None else "rclone"
+    if wanted not in SERVERS:
+        raise LocalError(f"there is no local server {wanted!r}; there are {', '.join(SERVERS)}")
+    with SERVERS[wanted]() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+def _check_room(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise LocalError(
+            f"{folder.parent} has {free / 2**30:.1f} GiB free, the demo needs {need / 2**30:.1f}: "
+            "give a smaller --scale or another --folder"
+        )
+
+
+def _configure(home: Path, s3: S3Server) -> Config:
+    """A hoist.toml of the demo's own, and an environment that leads only to it."""
+    (home / "nas").mkdir()
+    path = home / "hoist.toml"
+    path.write_text(
+        f'[storage.nas]\nurl = "{home / "nas"}"\n\n'
+        f'[storage.oss]\nurl = "s3://{BUCKET}"\nendpoint = "{s3.endpoint}"\nregion = "{s3.region}"\n'
+    )
+    environ = {key: value for key, value in load_config().environ.items() if not key.startswith(("HOIST_", "AWS_"))}
+    environ |= {
+        "HOIST_CONFIG": str(path),
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return load_config(environ, home)

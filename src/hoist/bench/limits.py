@@ -1,0 +1,144 @@
+"""What a storage can give at most, measured beside every benchmark: a minimal client, no hashing, best of a few depths.
+
+A directory's cold limit is direct I/O, its warm limit plain reads from the page cache; a bucket's is `recv_into` into
+memory that is there already. Nothing that Hoist does can be faster; how near it comes is the figure that counts.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from threading import Lock
+from urllib.parse import urlsplit
+
+from hoist.errors import LocalError, StorageUnavailable
+
+_STEP = 8 << 20
+_HEADER_BYTES = 16384
+DEPTHS = (1, 4, 8)
+
+Reader = Callable[[int, memoryview], None]
+OpenReader = Callable[[], AbstractContextManager[Reader]]
+
+
+def limit_of(size: int, open_reader: OpenReader, depths: tuple[int, ...] = DEPTHS) -> tuple[float, int]:
+    """The best bytes per second of reading `size` bytes in steps, and the number of readers that gave it.
+
+    `open_reader` makes each thread a reader of its own: `read(offset, buffer)`.
+    """
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    # Pages that are there already: the limit is the storage's, not that of the first touch.
+    memory[:: mmap.PAGESIZE] = bytes(len(range(0, len(memory), mmap.PAGESIZE)))
+    return max((_rate(size, open_reader, memoryview(memory), depth), depth) for depth in depths)
+
+
+def direct_reader(path: Path) -> OpenReader:
+    """Readers of a local file by O_DIRECT, past the page cache."""
+    return lambda: _file_reader(path, os.O_DIRECT)
+
+
+def cached_reader(path: Path) -> OpenReader:
+    """Readers of a local file through the page cache."""
+    return lambda: _file_reader(path, 0)
+
+
+def url_reader(url: str, ca_bundle: str | None = None) -> OpenReader:
+    """Readers of an HTTP URL: a socket each, ranged GETs, `recv_into`, nothing else."""
+    parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+    @contextmanager
+    def open_reader() -> Iterator[Reader]:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        sock = socket.create_connection((parts.hostname or "", port), 10)
+
+        def read(offset: int, buffer: memoryview) -> None:
+            last = offset + len(buffer) - 1
+            request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nRange: bytes={offset}-{last}\r\n\r\n"
+            sock.sendall(request.encode())
+            _receive_body(sock, buffer)
+
+        try:
+            if parts.scheme == "https":
+                sock = ssl.create_default_context(cafile=ca_bundle).wrap_socket(sock, server_hostname=parts.hostname)
+            yield read
+        finally:
+            sock.close()
+
+    return open_reader
+
+
+def _rate(size: int, open_reader: OpenReader, memory: memoryview, depth: int) -> float:
+    steps = iter(range(0, size, _STEP))
+    lock = Lock()
+
+    def work(read: Reader) -> None:
+        for offset in _shared(steps, lock):
+            read(offset, memory[offset : min(offset + _STEP, size)])
+
+    with ExitStack() as stack:
+        readers = [stack.enter_context(open_reader()) for _ in range(depth)]
+        pool = stack.enter_context(ThreadPoolExecutor(depth))
+        began = time.perf_counter()
+        for done in [pool.submit(work, reader) for reader in readers]:
+            done.result()
+        return size / (time.perf_counter() - began)
+
+
+def _shared(steps: Iterator[int], lock: Lock) -> Iterator[int]:
+    while True:
+        with lock:
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+@contextmanager
+def _file_reader(path: Path, flags: int) -> Iterator[Reader]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+
+    def read(offset: int, buffer: memoryview) -> None:
+        # Direct I/O wants whole pages; a file's last step may not be one.
+        got = os.preadv(fd, [buffer], offset) if len(buffer) % mmap.PAGESIZE == 0 else _read_tail(fd, offset, buffer)
+        if got < len(buffer):
+            raise LocalError(f"a read of {len(buffer)} bytes gave {got}: the file changed, or is on a strange disk")
+
+    try:
+        yield read
+    finally:
+        os.close(fd)
+
+
+def _read_tail(fd: int, offset: int, buffer: memoryview) -> int:
+    """The last step of a file that does not end with a page, through memory of its own that does."""
+    pages = mmap.mmap(-1, -(-len(buffer) // mmap.PAGESIZE) * mmap.PAGESIZE)
+    got = os.preadv(fd, [pages], offset)
+    buffer[:] = pages[: len(buffer)]
+    return got
+
+
+def _receive_body(sock: socket.socket, buffer: memoryview) -> None:
+    head = bytearray(_HEADER_BYTES)
+    have = 0
+    while (end := head.find(b"\r\n\r\n", 0, have)) < 0:
+        got = sock.recv_into(memoryview(head)[have:])
+        if not got:
+            raise StorageUnavailable("the server closed the connection while its limit was measured")
+        have += got
+    if bytes(head[9:12]) not in (b"200", b"206"):
+        raise StorageUnavailable(f"the server answered {head[9:12].decode(errors='replace')} while it was measured")
+    done = have - end - 4
+    buffer[:done] = head[end + 4 : have]
+    while done < len(buffer):
+        got = sock.recv_into(buffer[done:])
+        if not got:
+            raise StorageUnavailable("the server closed the connection while its limit was measured")
+        done += got

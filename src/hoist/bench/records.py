@@ -1,0 +1,47 @@
+"""Measurements as JSON lines: one record a line, under a versioned schema, with the machine's facts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hoist.errors import InvalidFile
+from hoist.read.source import local_error
+
+SCHEMA = "hoist.bench/1"
+_REQUIRED = ("schema", "bench", "date", "machine")
+
+
+def make_record(bench: str, machine: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of the benchmark `bench`: sizes in bytes, times in seconds, the date in UTC."""
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"schema": SCHEMA, "bench": bench, "date": date, "machine": dict(machine), **values}
+
+
+def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append records to a file, which is made if need be. Raises PermissionDenied, LocalError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.writelines(json.dumps(record, sort_keys=True) + "\n" for record in records)
+    except OSError as error:
+        raise local_error(error, path) from None
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file. Raises InvalidFile, naming the line, for anything but records of this schema."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise local_error(error, path) from None
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise InvalidFile(f"{path}, line {number}: not JSON") from None
+        if not isinstance(record, dict) or any(key not in record for key in _REQUIRED) or record["schema"] != SCHEMA:
+            raise InvalidFile(f"{path}, line {number}: not a record of {SCHEMA}")
+        yield record

@@ -1,0 +1,98 @@
+"""The switch experiment end to end at a small scale, from a directory and a real bucket, and its table."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoist.bench.demo import run_demo
+from hoist.bench.fixtures import FIXTURES
+from hoist.bench.switch import Options, Target, find_models, run_switches
+from hoist.bench.table import align, switch_table
+from hoist.config import load_config
+from hoist.errors import LocalError, NotFound, UsageError
+from hoist.read.connect import connect
+from hoist.testing.servers import RcloneServer
+
+SMALL = [fixture for fixture in FIXTURES if fixture.model.endswith(("anything-v5.0", "pastelmix"))]
+
+
+@pytest.fixture(scope="module")
+def demo(rclone_server: RcloneServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("demo")
+    said: list[str] = []
+    found = run_demo(scale=0.04, server="rclone", folder=folder, fixtures=SMALL, repeat=2, say=said.append)
+    assert len(said) == 4
+    assert not list(folder.iterdir()), "the demo left something behind"
+    return found
+
+
+def test_each_model_loader_and_switch_has_a_record(demo: Any) -> None:
+    switches = [record for record in demo.records if record["bench"] == "switch"]
+    keys = {(r["storage"], r["file"], r["loader"], r["switch"], r["run"]) for r in switches}
+    assert len(keys) == len(switches) == 2 * 2 * 2 * 2 * 2
+    assert json.loads(json.dumps(demo.records)) == demo.records
+    limits = {(r["storage"], r["limit"]) for r in demo.records if r["bench"] == "limit"}
+    assert limits == {("nas", "direct"), ("nas", "cached"), ("oss", "get")}
+
+
+def test_hoist_reads_once_and_a_plain_loader_twice(demo: Any) -> None:
+    for record in demo.records:
+        if record["bench"] != "switch":
+            continue
+        times = record["bytes_read"] / record["size"]
+        if record["loader"] == "hoist":
+            assert 1.0 <= times < 1.05, record
+        else:
+            assert times == (2.0 if record["switch"] == "first" else 1.0), record
+
+
+def test_cold_is_proven_and_warm_is_warm(demo: Any) -> None:
+    for record in demo.records:
+        if record["bench"] == "switch" and record["storage"] == "nas":
+            assert record["cached_before"] == (0.0 if record["switch"] == "first" else 1.0), record
+
+
+def test_both_storages_hold_the_same_versions(demo: Any) -> None:
+    assert demo.same_digests
+    assert [item.digest for item in demo.published["nas"]] == [item.digest for item in demo.published["oss"]]
+
+
+def test_the_table_shows_every_model_on_every_storage(demo: Any) -> None:
+    text = "\n".join(switch_table(demo.records, demo.real_sizes))
+    for storage in ("nas", "oss"):
+        for which in ("first", "second"):
+            assert f"{storage}, {which} switch, median of 2 runs" in text
+    assert text.count("pastelmix-fp32.ckpt") == 4
+    assert text.count("raw limit in this run") == 3
+    assert "3.97" in text and "1.99" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_models_are_found_by_name_and_missing_ones_told(tmp_path: Path) -> None:
+    config = load_config({"HOME": str(tmp_path)}, tmp_path)
+    storage, _ = connect(str(tmp_path), config)
+    with pytest.raises(UsageError, match="bench fixtures"):
+        find_models(storage, Target(str(tmp_path)))
+    with pytest.raises(NotFound, match="none/such"):
+        run_switches([Target(str(tmp_path))], _own(tmp_path), Options(names=["none/such"]), lambda record: None)
+
+
+def _own(home: Path) -> Any:
+    return load_config({**os.environ, "HOME": str(home)}, home)
+
+
+def test_an_unknown_server_and_a_full_disk_are_told(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="radosgw"):
+        run_demo(scale=0.04, server="minio", folder=tmp_path)
+    with pytest.raises(LocalError, match="--scale"):
+        run_demo(scale=1, server="rclone", folder=Path("/dev/shm"), fixtures=FIXTURES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_align_pads_columns() -> None:
+    assert align([["a", "1"], ["bbb", "22"]]) == ["a     1", "bbb  22"]
