@@ -11,8 +11,8 @@ Names are imported at their first use, so that `import hoist` stays quick.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
-
+# typing's own constant costs more to import than all the rest of this module.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint

@@ -82,6 +82,8 @@ class Config:
             overrides = {key: self.environ.get(f"HOIST_{key.upper()}") for key in _FIELDS if key not in ("url", "kind")}
             return _storage(address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_")
         known = f"; hoist.toml has {', '.join(sorted(self.storages))}" if self.storages else ""
+        if Path(address).is_dir():
+            known += f"; there is a folder of that name here: write ./{address} for it"
         raise StorageNotFound(
             f"no storage is named {address!r}{known}. Add [storage.{address}] with its url to hoist.toml, "
             "or write a URL (s3://bucket/prefix) or a path (/srv/models) in its place"
@@ -113,6 +115,11 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     }
     engine |= {key: env[f"HOIST_{key.upper()}"] for key in _ENGINE_FIELDS if f"HOIST_{key.upper()}" in env}
     return Config(storages, _engine(engine), env)
+
+
+def debug() -> bool:
+    """Whether HOIST_DEBUG asks for tracebacks."""
+    return os.environ.get("HOIST_DEBUG", "").lower() not in _FALSE
 
 
 def parse_size(text: str | int) -> int:

@@ -74,10 +74,13 @@ def run_demo(
         published: dict[str, list[Published]] = {}
         for storage in ("nas", "oss"):
             say(f"publishing them to {storage} ({'a directory' if storage == 'nas' else f'a bucket on {s3.name}'})")
+            # Each byte is read and digested, then sent.
+            shown.begin(f"publishing to {storage}", 2 * size)
             published[storage] = [
-                publish(file, f"{storage}//{fixture.model}:{fixture.version}", config=config, progress=shown)
+                publish(file, f"{storage}//{fixture.model}:{fixture.version}", config=config, progress=_Part(shown))
                 for fixture, file in zip(fixtures, files, strict=True)
             ]
+            shown.end()
         say("switching from model to model, first and second time, with Hoist and with a plain loader")
         # For an rclone server the objects are plain files here: their page cache can be emptied too.
         served = s3.data_folder / BUCKET if s3.name == "rclone" else None
@@ -89,6 +92,13 @@ def run_demo(
         same = all(a.digest == b.digest for a, b in zip(published["nas"], published["oss"], strict=True))
         real = {fixture.file_name: fixture.listed_gib for fixture in fixtures}
         return Demo(records, s3.name, published, same, real, time.monotonic() - began)
+
+
+class _Part(Progress):
+    """Advances a phase that is under way, and begins and ends none."""
+
+    def __init__(self, whole: Progress) -> None:
+        self.advance = whole.advance  # type: ignore[method-assign]
 
 
 def _advancing(progress: Progress, repeat: int) -> Callable[[dict[str, Any]], None]:

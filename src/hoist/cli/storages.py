@@ -1,0 +1,49 @@
+"""`hoist list` without a storage: those that are configured."""
+
+from __future__ import annotations
+
+import re
+
+from hoist.cli.text import print_json, print_table
+from hoist.config import Config, StorageConfig, load_config
+from hoist.storage import SCHEMES
+
+_HINT = """\
+no storages are configured. Add one to hoist.toml, here or in ~/.config/hoist/:
+
+    [storage.nas]
+    url = "/mnt/models"
+
+or by the environment, HOIST_STORAGE_NAS_URL=/mnt/models; or write a URL or a path in its place:
+
+    hoist list s3://bucket/prefix"""
+# A user and password have no place in a storage's URL; if somebody puts them there, they are not shown.
+_USER = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+
+
+def show_storages(as_json: bool) -> int:
+    """Print the configured storages, or how to add one."""
+    config = load_config()
+    if as_json:
+        print_json({"storages": [_fields(config, name) for name in sorted(config.storages)]})
+    elif not config.storages:
+        print(_HINT)
+    else:
+        rows = [[value or "-" for value in _fields(config, name).values()] for name in sorted(config.storages)]
+        print_table(("NAME", "KIND", "URL", "REGION"), rows)
+    return 0
+
+
+def _fields(config: Config, name: str) -> dict[str, str | None]:
+    storage = config.storages[name]
+    return {
+        "name": name,
+        "kind": _kind(storage),
+        "url": _USER.sub("***@", storage.url),
+        "region": storage.region,
+    }
+
+
+def _kind(storage: StorageConfig) -> str | None:
+    scheme = storage.url.partition("://")[0] if "://" in storage.url else "file"
+    return storage.kind or SCHEMES.get(scheme, ("", ""))[1] or None

@@ -1,0 +1,288 @@
+"""One load, timed by phase: by calling the loaders' own lower functions and standing between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from hoist.errors import UsageError
+from hoist.model.reference import looks_like_location, parse_location
+from hoist.progress import Progress
+from hoist.read.connect import connect
+from hoist.read.file import RangeReader
+from hoist.read.source import Source
+from hoist.read.version import open_version
+from hoist.storage.wrap import Counting
+from hoist.tensors.index import CHECKPOINT_SUFFIXES, INDEX_SUFFIX, Weights, find_weights, read_index, weight_files
+
+if TYPE_CHECKING:
+    import torch
+
+    from hoist.tensors.device import Destination
+
+_SAFETENSORS = (".safetensors",)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to load: the command's arguments."""
+
+    place: str
+    file: str | None = None
+    device: str = "cpu"
+    dtype: str | None = None
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Seconds by phase, all together, and of CPU (all threads). What no phase claims is `deserialize`."""
+
+    network_seconds: float
+    fetch_verify_seconds: float
+    transfer_seconds: float
+    deserialize_seconds: float
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One load: its files, tensors and their bytes, what was read for it, and the time."""
+
+    files: tuple[str, ...]
+    format: str
+    verified: bool
+    tensors: int
+    size: int
+    read_bytes: int
+    requests: int
+    timed: Timed
+
+
+def import_torch(device: str) -> float:
+    """Import torch and the loaders, make the device ready; the seconds it took."""
+    began = time.perf_counter()
+    import torch
+
+    import hoist.tensors.checkpoint  # noqa: F401 with what it imports, this is all a load needs
+    from hoist.tensors.device import torch_device
+
+    place = torch_device(device)
+    if place.type == "cuda":
+        torch.empty(1, device=place)
+    return time.perf_counter() - began
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had resident."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
+    """Load once. Raises what `hoist.load_file` and `hoist.load_checkpoint` do."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    weights, meter = _open(wanted)
+    try:
+        checkpoint = weights.sources[0].name.endswith(CHECKPOINT_SUFFIXES)
+        prepare = _prepare_checkpoint if checkpoint else _prepare_safetensors
+        watch = _Watch()
+        load, planned_bytes = prepare(weights, wanted, watch, progress)
+        opened_at = time.perf_counter()
+        progress.begin(f"loading {wanted.place}", planned_bytes)
+        tensors, size = load()
+        progress.end()
+    finally:
+        weights.close()
+    ended = time.perf_counter()
+    rest = ended - opened_at - watch.fetch_seconds - watch.transfer_seconds
+    timed = Timed(
+        network_seconds=opened_at - began,
+        fetch_verify_seconds=watch.fetch_seconds,
+        transfer_seconds=watch.transfer_seconds,
+        deserialize_seconds=max(0.0, rest),
+        seconds=ended - began,
+        cpu_seconds=time.process_time() - cpu_began,
+    )
+    return Loaded(
+        files=tuple(_file_name(source, weights) for source in weights.sources),
+        format="checkpoint" if checkpoint else "safetensors",
+        verified=weights.opened is not None,
+        tensors=tensors,
+        size=size,
+        read_bytes=meter.bytes(),
+        requests=meter.requests(),
+        timed=timed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    bytes: Callable[[], int]
+    requests: Callable[[], int]
+
+
+def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
+    """The weight files, with what is read of them counted."""
+    path = Path(wanted.place)
+    if path.exists() or not looks_like_location(wanted.place):
+        return _open_local(path, wanted.file)
+    location = parse_location(wanted.place)
+    storage, engine = connect(location.storage)
+    counting = Counting(storage)
+    try:
+        opened = open_version(counting, location.reference, engine)
+        names = weight_files(opened, wanted.file, _suffixes(list(opened.files), wanted.file))
+        sources = tuple(opened.source(name) for name in names)
+    except BaseException:
+        counting.close()
+        raise
+    manifest_bytes = len(opened.manifest.data)
+    meter = _Meter(lambda: sum(counting.bytes.values()) + manifest_bytes, lambda: sum(counting.calls.values()))
+    return Weights(sources, opened, engine), meter
+
+
+def _open_local(path: Path, file: str | None) -> tuple[Weights, _Meter]:
+    if path.is_dir() and file is None:
+        file = _only_file(path)
+    suffixes = _suffixes([path.name], file)
+    weights = find_weights(path, file, suffixes)
+    counts = _Counts()
+    sources = tuple(replace(source, read_into=counts.around(source.read_into)) for source in weights.sources)
+    return replace(weights, sources=sources), _Meter(lambda: counts.bytes, lambda: counts.requests)
+
+
+def _only_file(folder: Path) -> str:
+    names = sorted(item.name for item in folder.iterdir() if item.is_file())
+    suffixes = _suffixes(names, None)
+    indices = [name for name in names if name.endswith(INDEX_SUFFIX)] if suffixes == _SAFETENSORS else []
+    found = [name for name in names if name.endswith(suffixes)]
+    chosen = found if len(found) == 1 else indices
+    if len(chosen) != 1:
+        mend = f"name one of {', '.join(found[:8])}" if found else "there is none"
+        raise UsageError(f"{folder} does not hold one weight file: {mend}")
+    return chosen[0]
+
+
+def _suffixes(names: list[str], file: str | None) -> tuple[str, ...]:
+    """Which of the two formats to load: that of the file named, else safetensors if there is one."""
+    look_at = [file] if file else names
+    if any(name.endswith((*_SAFETENSORS, INDEX_SUFFIX)) for name in look_at):
+        return _SAFETENSORS
+    return CHECKPOINT_SUFFIXES if any(name.endswith(CHECKPOINT_SUFFIXES) for name in look_at) else _SAFETENSORS
+
+
+def _file_name(source: Source, weights: Weights) -> str:
+    """The file's path in its version, or its name."""
+    return source.name.removeprefix(f"{weights.opened.version}/") if weights.opened else source.name
+
+
+class _Counts:
+    """Counts what is read of local files."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.bytes = self.requests = 0
+
+    def around(self, read_into: Callable[[int, memoryview], None]) -> Callable[[int, memoryview], None]:
+        def counted(offset: int, buffer: memoryview) -> None:
+            with self._lock:
+                self.bytes += len(buffer)
+                self.requests += 1
+            read_into(offset, buffer)
+
+        return counted
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Stands between a loader and its destinations: memory is made, then filled, then finished."""
+
+    fetch_seconds: float = 0.0
+    transfer_seconds: float = 0.0
+    _filling_since: float | None = field(default=None)
+
+    def make(self, size: int, device: torch.device, slot_bytes: int) -> Destination:
+        from hoist.tensors.device import make_destination
+
+        began = time.perf_counter()
+        inner = make_destination(size, device, slot_bytes)
+        self._filling_since = time.perf_counter()
+        self.transfer_seconds += self._filling_since - began
+        return _Watched(inner, self)
+
+    def finish(self, inner: Destination) -> None:
+        began = time.perf_counter()
+        if self._filling_since is not None:
+            self.fetch_seconds += began - self._filling_since
+            self._filling_since = None
+        inner.finish()
+        self.transfer_seconds += time.perf_counter() - began
+
+
+class _Watched:
+    """A destination whose end of filling is noted."""
+
+    def __init__(self, inner: Destination, watch: _Watch) -> None:
+        self._inner = inner
+        self._watch = watch
+        self.flat = inner.flat
+        self.sink = inner.sink
+
+    def finish(self) -> None:
+        self._watch.finish(self._inner)
+
+
+_Load = Callable[[], tuple[int, int]]
+"""Does the load; the number of tensors, and their bytes."""
+
+
+def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progress: Progress) -> tuple[_Load, int]:
+    from hoist.tensors.device import torch_device
+    from hoist.tensors.dtypes import cast_dtype
+    from hoist.tensors.load import Loader
+
+    place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
+    index = read_index(weights.sources, weights.engine)
+    names = index.select(None, wanted.prefix)
+    loader = Loader(weights.engine, place, cast, progress.advance, watch.make)
+
+    def load() -> tuple[int, int]:
+        tensors = loader.load(index, names)
+        return len(tensors), sum(tensor.nbytes for tensor in tensors.values())
+
+    return load, sum(index.by_name[name][1].end - index.by_name[name][1].begin for name in names)
+
+
+def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progress: Progress) -> tuple[_Load, int]:
+    from hoist.tensors.checkpoint import Checkpoint
+    from hoist.tensors.device import torch_device
+    from hoist.tensors.dtypes import cast_dtype
+
+    if wanted.prefix is not None:
+        raise UsageError("--prefix works with safetensors; a checkpoint is loaded whole")
+    place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
+    checkpoint = Checkpoint(RangeReader(weights.sources[0], weights.engine))
+
+    def load() -> tuple[int, int]:
+        found = checkpoint.load(weights.engine, place, cast, progress.advance, watch.make)
+        return _count(found)
+
+    return load, sum(storage.size for storage in checkpoint.storages.values())
+
+
+def _count(value: Any) -> tuple[int, int]:
+    """How many tensors there are in nested containers, and their bytes."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return 1, value.nbytes
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    counts = [_count(item) for item in items]
+    return sum(count for count, _ in counts), sum(size for _, size in counts)
