@@ -1,12 +1,21 @@
 #!/bin/bash
 # The benchmark behind the figures in docs/performance.md: bench.sh HOIST. Records go to benchmarks/records/.
-# Checkpoints of real size (1.99 GiB, and one zip .ckpt of 3.97 GiB) and all ten at a quarter of their width.
 set -eu
 hoist=$1
-records=benchmarks/records
 day=$(date -u +%Y-%m-%d)
 
-"$hoist" demo --quiet --scale 1 --only anything-v5.0 --repeat 5 --record "$records/$day-switch-real-size.jsonl"
-"$hoist" demo --quiet --scale 1 --only anything-v5.0 --repeat 5 --server rclone \
-  --record "$records/$day-switch-real-size-rclone.jsonl"
-"$hoist" demo --quiet --scale 0.25 --repeat 3 --record "$records/$day-switch-ten-models.jsonl"
+run() { # NAME OPTION...: one demo, its records in a file of its own
+  name=$1 && shift
+  record=benchmarks/records/$day-switch-$name.jsonl
+  rm -f "$record"
+  echo "== $name: hoist demo $*"
+  "$hoist" demo --quiet --record "$record" "$@"
+}
+
+# A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
+run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 5 --server radosgw
+run real-size-rclone --scale 1 --only anything-v5.0 --repeat 5 --server rclone
+# The access pattern: tensor by tensor in the order in which a model asks, and no whole-file hash.
+run tensor-order --scale 0.5 --only anything-v5.0 --repeat 3 --access tensors --no-hash
+# All ten, a quarter as wide.
+run ten-models --scale 0.25 --repeat 3

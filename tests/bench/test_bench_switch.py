@@ -25,7 +25,7 @@ SMALL = [fixture for fixture in FIXTURES if fixture.model.endswith(("anything-v5
 def demo(rclone_server: RcloneServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("demo")
     said: list[str] = []
-    found = run_demo(scale=0.04, server="rclone", folder=folder, fixtures=SMALL, repeat=2, say=said.append)
+    found = run_demo(scale=0.04, server="rclone", folder=folder, fixtures=SMALL, options=Options(2), say=said.append)
     assert len(said) == 4
     assert not list(folder.iterdir()), "the demo left something behind"
     return found

@@ -51,17 +51,19 @@ def run_demo(
     server: str | None = None,
     folder: Path | None = None,
     fixtures: Sequence[Fixture] = FIXTURES,
-    repeat: int = 1,
+    options: Options | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Run it. `scale` shrinks the models' widths; `server` is rclone, radosgw or moto (default: the most real one that
-    is here); `folder` is where the temporary folder is made; `say` is told of each step.
+    is here); `folder` is where the temporary folder is made; `options` are those of the switch; `say` is told of each
+    step.
 
     Raises LocalError where there is no room or no server, and what the verbs may.
     """
     began = time.monotonic()
     shown = progress or Progress()
+    options = options or Options()
     size = sum(fixture.size_at(scale) for fixture in fixtures)
     with tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name, _serve(server, size) as s3:
         home = Path(name)
@@ -86,7 +88,7 @@ def run_demo(
         served = s3.data_folder / BUCKET if s3.name == "rclone" else None
         shown.begin("switching", 2 * 4 * size)
         records = run_switches(
-            [Target("nas"), Target("oss", served)], config, Options(repeat), _advancing(shown, repeat)
+            [Target("nas"), Target("oss", served)], config, options, _advancing(shown, options.repeat)
         )
         shown.end()
         same = all(a.digest == b.digest for a, b in zip(published["nas"], published["oss"], strict=True))

@@ -18,6 +18,8 @@ _LIMITS = {
 def switch_table(records: Sequence[Record], real_sizes: Mapping[str, float] | None = None) -> list[str]:
     """The experiment's table, a block a storage: medians over runs, throughput, how often the file was read, raw limits.
 
+    With several runs, the spread is that between the slowest and the fastest, as a part of the median.
+
     `real_sizes` gives the GiB that a scaled-down fixture stands for, by file name.
     """
     lines: list[str] = []
@@ -58,18 +60,20 @@ def _rows(title: str, found: list[Record], real: Mapping[str, float]) -> list[li
     """A heading, a row a model, and their sum."""
     loaders = list(dict.fromkeys(record["loader"] for record in found))
     sizes = {record["file"]: int(record["size"]) for record in found}
+    many = len({record["run"] for record in found}) > 1
     heading = [title, *(["real GiB"] if real else []), "MiB"]
     for loader in loaders:
-        heading += [f"{loader}: s", "MB/s", "reads"]
+        heading += [f"{loader}: s", *(["spread"] if many else []), "MB/s", "reads"]
     rows = [heading]
     sums = {loader: [0.0, 0.0] for loader in loaders}
     for file, size in sizes.items():
         row = [file, *([f"{real[file]:.2f}" if file in real else "-"] if real else []), f"{size / (1 << 20):,.0f}"]
         for loader in loaders:
             own = [record for record in found if record["file"] == file and record["loader"] == loader]
-            seconds = median(record["seconds"] for record in own)
+            times = [record["seconds"] for record in own]
+            seconds = median(times)
             read = median(record["bytes_read"] for record in own)
-            row += _cells(seconds, read, size)
+            row += _cells(seconds, [f"{(max(times) - min(times)) / seconds:.0%}"] if many else [], read, size)
             sums[loader] = [sums[loader][0] + seconds, sums[loader][1] + read]
         rows.append(row)
     if len(sizes) > 1:
@@ -78,12 +82,12 @@ def _rows(title: str, found: list[Record], real: Mapping[str, float]) -> list[li
             ["all", *([f"{sum(real.get(file, 0) for file in sizes):.2f}"] if real else []), f"{total / (1 << 20):,.0f}"]
         )
         for seconds, read in sums.values():
-            rows[-1] += _cells(seconds, read, total)
+            rows[-1] += _cells(seconds, [""] if many else [], read, total)
     return rows
 
 
-def _cells(seconds: float, read: float, size: int) -> list[str]:
-    return [f"{seconds:.2f}", f"{size / 1e6 / seconds:,.0f}", f"{read / max(1, size):.2f}"]
+def _cells(seconds: float, spread: list[str], read: float, size: int) -> list[str]:
+    return [f"{seconds:.2f}", *spread, f"{size / 1e6 / seconds:,.0f}", f"{read / max(1, size):.2f}"]
 
 
 def _notes(here: list[Record]) -> list[str]:

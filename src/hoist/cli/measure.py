@@ -12,8 +12,10 @@ from hoist.cli.text import print_json, show_count, show_seconds, show_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from hoist.bench.demo import Demo
+    from hoist.bench.switch import Options
     from hoist.cli.parser import Commands
 
 GROUP = "measure"
@@ -57,8 +59,6 @@ def add_switch(commands: Commands) -> None:
     add = parser.add_argument
     add("storages", metavar="STORAGE", nargs="+", help="what to measure: names, URLs or paths")
     add("--model", action="append", default=[], metavar="NAME", help="only this model (may be repeated)")
-    add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
-    add("--access", choices=("sequential", "tensors"), default="sequential", help="whole files, or tensor by tensor")
     served = add("--served-from", metavar="FOLDER", help="where a local server keeps a bucket's objects as files")
     completes(served, "folder")
     _add_common(parser)
@@ -66,6 +66,8 @@ def add_switch(commands: Commands) -> None:
 
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
+    add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
+    add("--access", choices=("sequential", "tensors"), default="sequential", help="whole files, or tensor by tensor")
     add("--repeat", type=int, default=1, metavar="N", help="runs, of which medians are shown (default: 1)")
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     add_quiet(parser)
@@ -82,14 +84,13 @@ def run_demo(args: Namespace) -> int:
     scale = DEFAULT_SCALE if args.scale is None else args.scale
     if not 0 < scale <= 1:
         raise UsageError(f"--scale is above 0 and at most 1, not {scale:g}")
-    _check_repeat(args)
     with make_reporter(args.quiet) as progress:
         demo = run(
             scale=scale,
             server=args.server,
             folder=Path(args.folder) if args.folder else None,
             fixtures=choose_fixtures(args.only),
-            repeat=args.repeat,
+            options=_options(args),
             progress=progress,
             say=(lambda line: None) if args.quiet else _say,
         )
@@ -101,13 +102,12 @@ def run_demo(args: Namespace) -> int:
 
 def run_switch(args: Namespace) -> int:
     """Measure switches on the user's own storages."""
-    from hoist.bench.switch import Options, Target, run_switches
+    from hoist.bench.switch import Target, run_switches
     from hoist.config import load_config
 
-    _check_repeat(args)
     served = Path(args.served_from) if args.served_from else None
     targets = [Target(address, served) for address in args.storages]
-    options = Options(args.repeat, not args.no_hash, args.access, names=args.model)
+    options = _options(args, args.model)
     with make_reporter(args.quiet) as progress:
 
         def note(record: dict[str, Any]) -> None:
@@ -153,11 +153,13 @@ def _show_rest(demo: Demo) -> None:
     )
 
 
-def _check_repeat(args: Namespace) -> None:
+def _options(args: Namespace, names: Sequence[str] = ()) -> Options:
+    from hoist.bench.switch import Options
     from hoist.errors import UsageError
 
     if args.repeat < 1:
         raise UsageError(f"--repeat is 1 or more, not {args.repeat}")
+    return Options(args.repeat, not args.no_hash, args.access, names=names)
 
 
 def _say(line: str) -> None:
