@@ -11,6 +11,7 @@ Names are imported at their first use, so that `import hoist` stays quick.
 from __future__ import annotations
 
 from importlib import import_module
+
 # typing's own constant costs more to import than all the rest of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:

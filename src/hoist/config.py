@@ -28,6 +28,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ KINDS = ("image", "nas", "oss", "accl")
 FILE_NAME = "hoist.toml"
 _ENGINE_FIELDS = ("connections", "memory", "retry_seconds")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -100,7 +101,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     """
     env = dict(os.environ if environ is None else environ)
     tables: dict[str, dict[str, Any]] = {}
-    engine: dict[str, Any] = {}
+    engine = EngineConfig()
     for path in _files(env, folder or Path.cwd()):
         document = _read(path)
         for name, table in document.get("storage", {}).items():
@@ -108,13 +109,16 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
                 raise InvalidConfig(f"{path}: [storage.{name}] must be a table with a lower-case name")
             base = path.parent
             tables[name] = {**table, "_from": str(path), "_base": str(base)}
-        engine |= document.get("engine", {})
+        engine = _engine(engine, document.get("engine", {}), f"{path}: [engine]")
     _override(tables, env)
     storages = {
         name: _storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
     }
-    engine |= {key: env[f"HOIST_{key.upper()}"] for key in _ENGINE_FIELDS if f"HOIST_{key.upper()}" in env}
-    return Config(storages, _engine(engine), env)
+    for key in _ENGINE_FIELDS:
+        variable = f"HOIST_{key.upper()}"
+        if variable in env:
+            engine = _engine(engine, {key: env[variable]}, variable)
+    return Config(storages, engine, env)
 
 
 def debug() -> bool:
@@ -130,7 +134,7 @@ def parse_size(text: str | int) -> int:
     found = _SIZE.fullmatch(str(text).strip().upper())
     if not found:
         raise InvalidConfig(f"{text!r} is not a size: write bytes, or 512MiB, 8G")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    return int(Fraction(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 def _files(env: Mapping[str, str], folder: Path) -> list[Path]:
@@ -167,6 +171,8 @@ def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None
             raise InvalidConfig(f"{key}: unknown field; there are {', '.join(_FIELDS)}")
         name = tail.removesuffix("_" + found)
         known = next((known for known in tables if re.sub(r"[.-]", "_", known) == name), name)
+        if not _NAME.fullmatch(known):
+            raise InvalidConfig(f"{key}: {known!r} is no storage's name: write HOIST_STORAGE_<NAME>_{found.upper()}")
         tables.setdefault(known, {})[found] = value
         if found == "url":
             tables[known].pop("_base", None)
@@ -195,20 +201,25 @@ def _storage(address: str, table: Mapping[str, Any], where: str) -> StorageConfi
     return found
 
 
-def _engine(table: Mapping[str, Any]) -> EngineConfig:
+def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineConfig:
     unknown = sorted(set(table) - set(_ENGINE_FIELDS))
     if unknown:
-        raise InvalidConfig(f"[engine]: unknown field {unknown[0]!r}; there are {', '.join(_ENGINE_FIELDS)}")
-    default = EngineConfig()
-    try:
-        connections = int(table["connections"]) if "connections" in table else None
-        retry = float(table.get("retry_seconds", default.retry_seconds))
-    except (TypeError, ValueError) as error:
-        raise InvalidConfig(f"[engine]: {error}") from None
-    memory = parse_size(table["memory"]) if "memory" in table else default.memory_bytes
-    if (connections is not None and not 1 <= connections <= 1024) or not retry >= 0 or memory < 1 << 20:
-        raise InvalidConfig("[engine]: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
-    return EngineConfig(connections, memory, retry)
+        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_ENGINE_FIELDS)}")
+    found = base
+    for key, value in table.items():
+        try:
+            if key == "connections":
+                found = replace(found, connections=int(value))
+            elif key == "memory":
+                found = replace(found, memory_bytes=parse_size(value))
+            else:
+                found = replace(found, retry_seconds=float(value))
+        except (TypeError, ValueError, OverflowError, InvalidConfig) as error:
+            raise InvalidConfig(f"{where}: {key}: {error}") from None
+    many = found.connections is not None and not 1 <= found.connections <= 1024
+    if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
+        raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    return found
 
 
 def _boolean(value: object, label: str) -> bool:

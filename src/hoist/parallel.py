@@ -7,6 +7,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from threading import Event
 from typing import TypeVar
 
+# Files up to this size are one request each: several of them are handled at once.
+SMALL_BYTES = 4 << 20
+SMALL_AT_ONCE = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

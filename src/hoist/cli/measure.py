@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoist.cli.parser import Parser, Root, add_command, add_json, add_quiet, completes
@@ -76,6 +75,8 @@ def _add_common(parser: Parser) -> None:
 
 def run_demo(args: Namespace) -> int:
     """Run the demo and show its table."""
+    from pathlib import Path
+
     from hoist.bench.demo import DEFAULT_SCALE
     from hoist.bench.demo import run_demo as run
     from hoist.cli.bench import choose_fixtures
@@ -102,6 +103,8 @@ def run_demo(args: Namespace) -> int:
 
 def run_switch(args: Namespace) -> int:
     """Measure switches on the user's own storages."""
+    from pathlib import Path
+
     from hoist.bench.switch import Target, run_switches
     from hoist.config import load_config
 
@@ -124,6 +127,8 @@ def run_switch(args: Namespace) -> int:
 
 
 def _finish(args: Namespace, records: list[dict[str, Any]], real_sizes: dict[str, float]) -> None:
+    from pathlib import Path
+
     from hoist.bench.records import append_records
     from hoist.bench.table import switch_table
 

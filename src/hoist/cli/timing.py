@@ -22,7 +22,7 @@ from hoist.tensors.index import CHECKPOINT_SUFFIXES, INDEX_SUFFIX, Weights, find
 if TYPE_CHECKING:
     import torch
 
-    from hoist.tensors.device import Destination
+    from hoist.tensors.device import Destination, Staging
 
 _SAFETENSORS = (".safetensors",)
 
@@ -208,11 +208,11 @@ class _Watch:
     transfer_seconds: float = 0.0
     _filling_since: float | None = field(default=None)
 
-    def make(self, size: int, device: torch.device, slot_bytes: int) -> Destination:
+    def make(self, size: int, device: torch.device, staging: Staging) -> Destination:
         from hoist.tensors.device import make_destination
 
         began = time.perf_counter()
-        inner = make_destination(size, device, slot_bytes)
+        inner = make_destination(size, device, staging)
         self._filling_since = time.perf_counter()
         self.transfer_seconds += self._filling_since - began
         return _Watched(inner, self)

@@ -18,29 +18,35 @@ _SMALLEST_PART = BLOCK_TARGET // 8
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A half-open byte range that the format sets apart (a tensor), and the part of the model it is in."""
+    """A half-open byte range that the format sets apart (a tensor), and the part of the model it is in.
+
+    `index`: it is read before the tensors are, so it must not cost more than itself.
+    """
 
     begin: int
     end: int
     part: str = ""
+    index: bool = False
 
 
 def cut(size: int, pieces: Iterable[Piece] = (), target: int = BLOCK_TARGET) -> list[int]:
     """The lengths in bytes of the blocks of a file of `size` bytes; they sum to it.
 
-    `pieces` may come in any order; what lies outside the file or overlaps an earlier one is not a cut point.
+    `pieces` may come in any order; what lies outside the file or overlaps an earlier one is not a cut point. A piece
+    that is an `index` shares no block with anything else.
     """
     lengths: list[int] = []
+    after_index = False
     start = 0
     current = ""
     smallest = min(_SMALLEST_PART, target // 8)
     for piece in _tile(size, sorted(pieces, key=lambda piece: (piece.begin, piece.end))):
         grown = piece.end - start
         changed = piece.part != current and piece.begin - start >= smallest
-        if start < piece.begin and (grown > target or changed):
+        if start < piece.begin and (grown > target or changed or piece.index or after_index):
             lengths.append(piece.begin - start)
             start = piece.begin
-        current = piece.part
+        current, after_index = piece.part, piece.index
         if piece.end - start > target:
             lengths += _split(piece.end - start, target)
             start = piece.end

@@ -23,6 +23,8 @@ ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 BLOCKS_TYPE = "application/vnd.hoist.blocks.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
+# What lies in these folders is Hoist's own, in a storage and in a folder that is pulled to.
+RESERVED = (".hoist", ".hoist-pull")
 MAX_MANIFEST_BYTES = 64 << 20
 
 _FILE_TYPE = "application/vnd.cncf.model.{}.v1.raw"
@@ -71,11 +73,11 @@ def check_path(path: str) -> str:
         not 0 < length <= 1024
         or any(part in ("", ".", "..") for part in parts)
         or any(ord(c) < 32 or ord(c) == 127 or c == "\\" for c in path)
-        or parts[0] == ".hoist"
+        or parts[0] in RESERVED
     ):
         raise InvalidManifest(
             f"unsafe file path {path!r} in a version: paths are relative, valid UTF-8 of 1,024 bytes at most, use '/', "
-            "have no empty, '.' or '..' part, no backslash or control character, and do not start with '.hoist'"
+            "have no empty, '.' or '..' part, no backslash or control character, and do not start with .hoist or .hoist-pull"
         )
     return path
 

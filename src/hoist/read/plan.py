@@ -51,6 +51,11 @@ class Plan:
     size: int
 
     @property
+    def largest(self) -> int:
+        """Bytes of the largest request."""
+        return max((request.size for request in self.requests), default=0)
+
+    @property
     def bytes_read(self) -> int:
         """Bytes that the requests move."""
         return sum(request.size for request in self.requests)

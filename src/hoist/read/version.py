@@ -9,7 +9,7 @@ from functools import cached_property
 from io import BufferedReader
 from typing import Self
 
-from hoist.errors import FileNotFound, InvalidManifest
+from hoist.errors import Damaged, FileNotFound, InvalidManifest
 from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.reference import Reference
@@ -32,7 +32,10 @@ class OpenedVersion:
     def table(self) -> BlockTable:
         """The block table, fetched and checked at its first use. Raises InvalidManifest, FileNotFound."""
         blob = self.manifest.blocks
-        data = self.storage.read_blob(self.version, blob.digest, blob.size)
+        try:
+            data = self.storage.read_blob(self.version, blob.digest, blob.size)
+        except Damaged:
+            data = b""
         if len(data) != blob.size or digest_of(data) != blob.digest:
             raise InvalidManifest(
                 f"the block table of {self.version} in {self.storage.address} is damaged: publish the version again"

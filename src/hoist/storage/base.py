@@ -188,7 +188,11 @@ class Storage(ABC):
 
     def _by_digest(self, reference: Reference, digest: str) -> tuple[Version, Manifest]:
         for version in self.versions(reference.name):
-            data = self.read_manifest(version)
+            try:
+                data = self.read_manifest(version)
+            except VersionNotFound:
+                # Removed since it was listed.
+                continue
             if digest_of(data) == digest:
                 return version, Manifest.parse(data)
         raise self._not_found(reference)

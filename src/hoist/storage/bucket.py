@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,11 @@ from uuid import uuid4
 import obstore
 from obstore import exceptions
 
-from hoist.errors import FileNotFound, HoistError, LocalError, PermissionDenied
+from hoist.errors import FileNotFound, HoistError, PermissionDenied
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.posix import changed, open_source
 from hoist.storage.ranges import RangeClient
 from hoist.storage.translate import translated
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _SIGNED_SECONDS = 3600
 _RESIGN_SECONDS = 600
 _PART_BYTES = 16 << 20
-_PARTS_AT_ONCE = 4
+_PARTS_AT_ONCE = 3
 # S3 takes 10,000 parts at most; larger files need larger parts.
 _MOST_PARTS = 9_000
 _DELETE_AT_ONCE = 500
@@ -51,42 +53,43 @@ class BucketObjects:
     ) -> None:
         self.address = address
         self.traits = traits
-        self._store = store
+        self.store = store
         self._client = client
         self._public = public
         self._lock = Lock()
+        self._large_file = Lock()
         self._signed: dict[str, tuple[str, float]] = {}
         self._conditional: bool | None = None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with translated(self.address, prefix):
-            for page in obstore.list(self._store, prefix or None):
+            for page in obstore.list(self.store, prefix or None):
                 for meta in page:
                     yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())
 
     def head(self, key: str) -> ObjectInfo:
         with translated(self.address, key):
-            meta = obstore.head(self._store, key)
+            meta = obstore.head(self.store, key)
         return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
 
     def get(self, key: str) -> Stamped:
         with translated(self.address, key):
-            found = obstore.get(self._store, key)
+            found = obstore.get(self.store, key)
             return Stamped(found.bytes().to_bytes(), found.meta["e_tag"])
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         what = f"{self.address} at {key!r}"
         try:
-            self._client.read_into(self._url(key), offset, buffer, what)
+            self._client.read_into(self.url(key), offset, buffer, what)
         except PermissionDenied:
             if self._public:
                 raise
             # A signature ends with the role's session, which may be sooner than it says.
-            self._client.read_into(self._url(key, fresh=True), offset, buffer, what)
+            self._client.read_into(self.url(key, fresh=True), offset, buffer, what)
 
     def put(self, key: str, data: bytes) -> None:
         with translated(self.address, key):
-            obstore.put(self._store, key, data, use_multipart=False)
+            obstore.put(self.store, key, data, use_multipart=False)
 
     def create(self, key: str, data: bytes) -> bool:
         if not self.conditional():
@@ -96,7 +99,7 @@ class BucketObjects:
             return True
         with translated(self.address, key):
             try:
-                obstore.put(self._store, key, data, use_multipart=False, mode="create")
+                obstore.put(self.store, key, data, use_multipart=False, mode="create")
             except exceptions.AlreadyExistsError:
                 return False
         return True
@@ -119,24 +122,34 @@ class BucketObjects:
         return not changed and self._put_if_match(key, data, expected.strip('"'))
 
     def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
-        with translated(self.address, key), source.open("rb") as file:
+        part = max(_PART_BYTES, -(-size // _MOST_PARTS))
+        # Parts wait in memory until they are sent: files of large parts go one by one, and part by part.
+        large = part > _PART_BYTES
+        with self._large_file if large else nullcontext(), open_source(source) as file:
             counted = _Counted(file, on_bytes)
-            obstore.put(
-                self._store,
-                key,
-                cast(IO[bytes], counted),
-                use_multipart=size > _PART_BYTES,
-                chunk_size=max(_PART_BYTES, -(-size // _MOST_PARTS)),
-                max_concurrency=_PARTS_AT_ONCE,
-            )
+            try:
+                with translated(self.address, key):
+                    obstore.put(
+                        self.store,
+                        key,
+                        cast(IO[bytes], counted),
+                        use_multipart=size > _PART_BYTES,
+                        chunk_size=part,
+                        max_concurrency=1 if large else _PARTS_AT_ONCE,
+                    )
+            except HoistError:
+                # The library turns what reading raised into an error of its own.
+                if counted.failed:
+                    raise counted.failed from None
+                raise
         if counted.sent != size or self.head(key).size != size:
             self.delete([key])
-            raise LocalError(f"{source} changed while it was published: run the publish again")
+            raise changed(source)
 
     def copy(self, source: str, target: str) -> bool:
         try:
             with translated(self.address, target):
-                obstore.copy(self._store, source, target)
+                obstore.copy(self.store, source, target)
         except HoistError:
             # Stores refuse for reasons of their own (S3: over 5 GiB): the file is sent instead.
             return False
@@ -147,7 +160,7 @@ class BucketObjects:
         while some := list(islice(rest, _DELETE_AT_ONCE)):
             try:
                 with translated(self.address, some[0]):
-                    obstore.delete(self._store, some)
+                    obstore.delete(self.store, some)
             except FileNotFound:
                 pass
 
@@ -163,23 +176,22 @@ class BucketObjects:
 
     def _probe(self) -> bool:
         key = f"{layout.TMP}probe-{uuid4().hex}"
-        try:
-            with translated(self.address, key):
-                obstore.put(self._store, key, b"1", use_multipart=False, mode="create")
-                try:
-                    obstore.put(self._store, key, b"2", use_multipart=False, mode="create")
-                except exceptions.AlreadyExistsError:
-                    return True
-                except exceptions.NotSupportedError:
-                    return False
+        with translated(self.address, key):
+            obstore.put(self.store, key, b"1", use_multipart=False, mode="create")
+            try:
+                obstore.put(self.store, key, b"2", use_multipart=False, mode="create")
+            except exceptions.AlreadyExistsError:
+                return True
+            except exceptions.NotSupportedError:
                 return False
-        finally:
-            self.delete([key])
+            finally:
+                self.delete([key])
+        return False
 
     def _put_if_match(self, key: str, data: bytes, tag: str) -> bool:
         with translated(self.address, key):
             try:
-                obstore.put(self._store, key, data, use_multipart=False, mode={"e_tag": tag})
+                obstore.put(self.store, key, data, use_multipart=False, mode={"e_tag": tag})
             except (exceptions.PreconditionError, FileNotFoundError):
                 return False
         return True
@@ -191,14 +203,15 @@ class BucketObjects:
             return False
         return True
 
-    def _url(self, key: str, *, fresh: bool = False) -> str:
+    def url(self, key: str, *, fresh: bool = False) -> str:
+        """Where the object can be read by plain HTTP, for an hour at least; holds a signature: keep it out of messages."""
         if self._public:
             return self._public(key)
         now = time.monotonic()
         url, until = self._signed.get(key, ("", 0.0))
         if fresh or until - now < _RESIGN_SECONDS:
             with translated(self.address, key):
-                url = obstore.sign(self._store, "GET", key, timedelta(seconds=_SIGNED_SECONDS))
+                url = obstore.sign(self.store, "GET", key, timedelta(seconds=_SIGNED_SECONDS))
             self._signed[key] = (url, now + _SIGNED_SECONDS)
         return url
 
@@ -210,11 +223,16 @@ class _Counted:
         self._file = file
         self._on_bytes = on_bytes
         self.sent = 0
+        self.failed: Exception | None = None
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.sent += len(data)
-        self._on_bytes(len(data))
+        try:
+            data = self._file.read(size)
+            self.sent += len(data)
+            self._on_bytes(len(data))
+        except Exception as error:
+            self.failed = error
+            raise
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -17,6 +17,11 @@ from hoist.errors import InvalidConfig, LocalError
 _OSS_ID = ("OSS_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_ID")
 _OSS_SECRET = ("OSS_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_ACCESS_KEY_SECRET")
 _OSS_TOKEN = ("OSS_SESSION_TOKEN", "OSS_SECURITY_TOKEN", "ALIBABA_CLOUD_SECURITY_TOKEN")
+_AWS_VARIABLES = {
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+}
 _ROLE_FIELDS = ("role_arn", "sso_session", "sso_start_url", "credential_process", "login_session")
 
 
@@ -31,12 +36,14 @@ def aws_options(environ: Mapping[str, str], profile: str | None) -> dict[str, An
     if wanted and not values:
         raise InvalidConfig(f"there is no AWS profile {wanted!r} in ~/.aws/config or ~/.aws/credentials")
     options: dict[str, Any] = {}
-    if values.get("region") and not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
-        options["region"] = values["region"]
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or values.get("region")
+    if region:
+        options["region"] = region
     if values.get("endpoint_url"):
         options["endpoint"] = values["endpoint_url"]
     if environ.get("AWS_ACCESS_KEY_ID") and not profile:
-        return options
+        # Said outright, as the environment that was configured need not be this process's own.
+        return options | {item: environ[name] for item, name in _AWS_VARIABLES.items() if environ.get(name)}
     if "aws_access_key_id" in values:
         options["access_key_id"] = values["aws_access_key_id"]
         options["secret_access_key"] = values.get("aws_secret_access_key", "")

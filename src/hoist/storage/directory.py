@@ -23,7 +23,7 @@ from hoist.errors import (
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
-from hoist.storage.posix import fill
+from hoist.storage.posix import changed, fill, open_source
 
 _COPY_BYTES = 8 << 20
 # A version never changes: an editor that opens one of its files should be told so.
@@ -86,12 +86,12 @@ class DirectoryObjects:
             return True
 
     def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
-        with self._translate(key), self._temporary() as made, source.open("rb") as reader, made.open("wb") as writer:
+        with open_source(source) as reader, self._translate(key), self._temporary() as made, made.open("wb") as writer:
             while sent := _send(reader.fileno(), writer.fileno()):
                 on_bytes(sent)
             os.fdatasync(writer.fileno())
             if writer.seek(0, os.SEEK_END) != size:
-                raise LocalError(f"{source} changed while it was published: run the publish again")
+                raise changed(source)
             self._place(made, key)
 
     def copy(self, source: str, target: str) -> bool:
@@ -100,6 +100,7 @@ class DirectoryObjects:
             (self.root / target).parent.mkdir(parents=True, exist_ok=True)
             try:
                 (self.root / target).hardlink_to(self.root / source)
+                _sync_folder((self.root / target).parent)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -137,10 +138,17 @@ class DirectoryObjects:
             if item.is_dir():
                 if key + "/" != layout.TMP:
                     yield from self._walk(folder / item.name, key + "/")
-            else:
-                with suppress(FileNotFoundError):
-                    status = item.stat()
-                    yield ObjectInfo(key, status.st_size, status.st_mtime)
+            elif info := self._info(item, key):
+                yield info
+
+    def _info(self, item: os.DirEntry[str], key: str) -> ObjectInfo | None:
+        with self._translate(key):
+            try:
+                status = item.stat()
+            except FileNotFoundError:
+                # Removed since it was listed, or a link to nowhere.
+                return None
+        return ObjectInfo(key, status.st_size, status.st_mtime)
 
     def _check_root(self) -> None:
         if not self.root.is_dir():
@@ -219,7 +227,7 @@ class DirectoryObjects:
 
     def _translated(self, error: OSError, key: str) -> HoistError:
         where = f"{self.address} at {self.root / key}"
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             if not self.root.is_dir():
                 return StorageNotFound(
                     f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}"

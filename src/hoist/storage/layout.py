@@ -3,10 +3,12 @@
 NAME/LABEL/PATH                             the files, as published
 .hoist/versions/NAME/LABEL/manifest.json    the manifest: with it the version exists
 .hoist/versions/NAME/LABEL/sha256-HEX       its config and its block table
-.hoist/tags/NAME/TAG                        a tag
-.hoist/claims/NAME/LABEL                    a publish that has not finished
-.hoist/files/HEX/NAME/LABEL                 says that this version holds a large file of this digest
+.hoist/tags/NAME/@TAG                       a tag
+.hoist/claims/NAME/@LABEL                   a publish that has not finished
+.hoist/files/HEX/NAME/@LABEL                says that this version holds a large file of this digest
 .hoist/tmp/                                 a directory's own half-written files
+
+No part of a name starts with '@': so the tag `sd15:any` does not stand where the folder of `sd15/any:latest` does.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ def blob_key(version: Version, digest: str) -> str:
 
 def tag_key(name: str, tag: str) -> str:
     """Where a tag lies."""
-    return f"{TAGS}{name}/{tag}"
+    return f"{TAGS}{name}/@{tag}"
 
 
 def claim_key(version: Version) -> str:
     """Where an unfinished publish says so."""
-    return f"{CLAIMS}{version.name}/{version.label}"
+    return f"{CLAIMS}{version.name}/@{version.label}"
 
 
 def markers(digest: str) -> str:
@@ -56,23 +58,27 @@ def markers(digest: str) -> str:
 
 def marker_key(digest: str, version: Version) -> str:
     """Where a version is marked as a holder of a file's digest."""
-    return f"{markers(digest)}{version.name}/{version.label}"
+    return f"{markers(digest)}{version.name}/@{version.label}"
 
 
 def version_of_manifest(key: str) -> Version | None:
     """The version whose manifest lies at `key`; None if it is no manifest's key."""
     if not key.startswith(VERSIONS) or not key.endswith(_MANIFEST):
         return None
-    return version_of_tail(key[len(VERSIONS) : -len(_MANIFEST)])
+    return _version(key[len(VERSIONS) : -len(_MANIFEST)], "/")
 
 
 def version_of_tail(tail: str) -> Version | None:
-    """Split `NAME/LABEL`; None if it is not that."""
-    name, slash, label = tail.rpartition("/")
-    return Version(name, label) if slash and name and label else None
+    """Split `NAME/@LABEL`; None if it is not that."""
+    return _version(tail, "/@")
 
 
 def enclosing_versions(version: Version) -> list[Version]:
     """The versions inside whose folder this one's files would lie: none of them may exist beside it."""
     parts = version.name.split("/")
     return [Version("/".join(parts[:cut]), parts[cut]) for cut in range(1, len(parts))]
+
+
+def _version(tail: str, between: str) -> Version | None:
+    name, _, label = tail.rpartition(between)
+    return Version(name, label) if name and label else None

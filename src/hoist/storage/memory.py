@@ -10,6 +10,7 @@ from threading import Lock
 from hoist.errors import Damaged, FileNotFound
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.posix import changed, open_source
 
 
 class MemoryObjects:
@@ -58,11 +59,18 @@ class MemoryObjects:
             return True
 
     def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
-        self.put(key, source.read_bytes())
+        with open_source(source) as file:
+            data = file.read()
+        if len(data) != size:
+            raise changed(source)
         on_bytes(size)
+        self.put(key, data)
 
     def copy(self, source: str, target: str) -> bool:
-        self.put(target, self._find(source)[0])
+        try:
+            self.put(target, self._find(source)[0])
+        except FileNotFound:
+            return False
         return True
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -33,10 +33,10 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
             f"storage {config.address!r}: write {parts.scheme}://BUCKET/PREFIX; endpoint, region and credentials "
             "stand in hoist.toml or the environment, not in the URL"
         )
-    with translated(config.address):
-        store, public = _OPENERS[parts.scheme](config, bucket, prefix, environ)
     if config.ca_bundle and not Path(config.ca_bundle).is_file():
         raise InvalidConfig(f"storage {config.address!r}: ca_bundle {config.ca_bundle} is no file")
+    with translated(config.address):
+        store, public = _OPENERS[parts.scheme](config, bucket, prefix, environ)
     client = RangeClient(config.ca_bundle)
     return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public), kind)
 
@@ -46,6 +46,8 @@ def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, s
 
     options = {} if config.anonymous else aws_options(environ, config.profile)
     found = options.pop("endpoint", None)
+    if config.region:
+        options["region"] = config.region
     endpoint = config.endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or found
     return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
 

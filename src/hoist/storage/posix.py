@@ -1,8 +1,12 @@
-"""Reading a local file into the caller's memory."""
+"""Local files: reading them into the caller's memory, and opening what is to be published."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import BinaryIO
+
+from hoist.errors import LocalError
 
 
 def fill(fd: int, offset: int, buffer: memoryview) -> int:
@@ -14,3 +18,16 @@ def fill(fd: int, offset: int, buffer: memoryview) -> int:
             break
         done += got
     return done
+
+
+def open_source(source: Path) -> BinaryIO:
+    """Open a file that is to be published. Raises LocalError: it is this machine's, not the storage's."""
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise LocalError(f"cannot read {source}: {error.strerror}") from None
+
+
+def changed(source: Path) -> LocalError:
+    """What to raise for a file that is no longer what was scanned."""
+    return LocalError(f"{source} changed while it was published: run the publish again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from threading import Lock
@@ -11,6 +10,7 @@ from hoist.errors import Conflict, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Publication, Version
+from hoist.storage.claim import Claimant
 from hoist.storage.objects import Objects
 
 # How long a publish may go on before it looks whether its claim was taken over, in seconds.
@@ -24,7 +24,7 @@ class TreePublication(Publication):
         self._objects = objects
         self._address = address
         self._version = version
-        self._digest = digest
+        self._claimant = Claimant(objects, version, digest)
         self._resumed = resumed
         self._checked = time.monotonic()
         self._lock = Lock()
@@ -55,13 +55,14 @@ class TreePublication(Publication):
         self._objects.put(layout.blob_key(self._version, digest_of(data)), data)
 
     def commit(self, manifest: Manifest) -> None:
+        self._claimant.check()
         key = layout.manifest_key(self._version)
         if not self._objects.create(key, manifest.data) and digest_of(self._objects.get(key).data) != manifest.digest:
             raise Conflict(f"another publish of {self._version} won in {self._address}: a version never changes")
         for file in manifest.files:
             if file.size >= layout.MARKED_FROM_BYTES:
                 self._objects.put(layout.marker_key(file.digest, self._version), b"")
-        self._objects.delete([layout.claim_key(self._version)])
+        self._claimant.drop()
 
     def _key(self, entry: FileEntry) -> str:
         return layout.file_key(self._version, entry.path)
@@ -79,9 +80,4 @@ class TreePublication(Publication):
             if time.monotonic() - self._checked < _CLAIM_LIFE:
                 return
             self._checked = time.monotonic()
-        try:
-            held = json.loads(self._objects.get(layout.claim_key(self._version)).data)
-        except (FileNotFound, ValueError):
-            held = {}
-        if held.get("digest") != self._digest:
-            raise Conflict(f"another publish took over {self._version} in {self._address}")
+        self._claimant.check()

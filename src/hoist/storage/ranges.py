@@ -16,7 +16,8 @@ from threading import Lock
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnavailable
+from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageNotFound, StorageUnavailable
+from hoist.storage.translate import NO_BUCKET
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
@@ -44,6 +45,8 @@ class RangeClient:
 
         Raises FileNotFound, PermissionDenied, Damaged (the object is shorter), StorageUnavailable.
         """
+        if not buffer:
+            return
         parts = urlsplit(url)
         place = (parts.scheme, parts.netloc)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -84,9 +87,10 @@ class RangeClient:
                 path = target if not self._plain_proxy(place) else f"{place[0]}://{place[1]}{target}"
                 connection.request("GET", path, headers=headers)
                 return connection, connection.getresponse()
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if idle is None:
+                # A server closes idle connections as it likes; one that is silent is not asked again here.
+                if idle is None or isinstance(error, TimeoutError):
                     raise
 
     def _plain_proxy(self, place: tuple[str, str]) -> bool:
@@ -136,10 +140,8 @@ def _receive(response: http.client.HTTPResponse, offset: int, buffer: memoryview
         if not got:
             raise StorageUnavailable(f"{what}: the server closed the connection {len(buffer) - done} bytes early")
         done += got
-    if last != end:
-        return False
-    response.read()
-    return True
+    # Only a body that ends here leaves a connection that the next answer can come on.
+    return last == end and not response.read(1)
 
 
 def _answered(response: http.client.HTTPResponse, what: str) -> tuple[int, int | None]:
@@ -166,8 +168,11 @@ def _skip(response: http.client.HTTPResponse, count: int, what: str) -> None:
 
 def _refusal(response: http.client.HTTPResponse, what: str) -> HoistError:
     status = response.status
-    code = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", response.read(4096))
-    reason = f"{status} {code[1].decode() if code else response.reason}"
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", response.read(4096))
+    code = found[1].decode() if found else response.reason
+    reason = f"{status} {code}"
+    if status == 404 and code in NO_BUCKET:
+        return StorageNotFound(f"{what}: there is no such bucket: make it first, or check its name and the endpoint")
     if status == 404:
         return FileNotFound(f"{what} is not there ({reason})")
     if status in (401, 403):

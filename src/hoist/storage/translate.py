@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hoist.errors import (
+    Conflict,
     FileNotFound,
     HoistError,
     InvalidConfig,
@@ -22,6 +23,8 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _SECRET = re.compile(
     r"((?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|sig|AWSAccessKeyId|access_token)=)[^&\s\"',]+", re.I
 )
+# What stores answer where the bucket itself is missing.
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _NO_CREDENTIALS = ("credential", "169.254", "metadata", "IMDS", "token")
 
 
@@ -40,12 +43,16 @@ def translated(address: str, key: str = "") -> Iterator[None]:
         yield
     except HoistError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, exceptions.NotFoundError) as error:
         raise _absent(str(error), address, what) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise _denied(str(error), what) from None
     except exceptions.NotSupportedError as error:
         raise StorageUnsupported(f"{what}: {_first_line(error)}") from None
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError, exceptions.NotModifiedError) as error:
+        raise Conflict(f"{what} was changed by somebody else: {_reason(str(error))}") from None
+    except exceptions.InvalidPathError as error:
+        raise StorageUnsupported(f"{what}: the store cannot hold this path: {_first_line(error)}") from None
     except exceptions.UnknownConfigurationKeyError as error:
         raise InvalidConfig(f"{address}: {_first_line(error)}") from None
     except exceptions.BaseError as error:
@@ -53,7 +60,7 @@ def translated(address: str, key: str = "") -> Iterator[None]:
     except (ValueError, TypeError) as error:
         raise InvalidConfig(f"{what}: {_first_line(error)}") from None
     except OSError as error:
-        raise LocalError(f"{what}: {error.strerror or error}") from None
+        raise LocalError(f"{what}: {error.strerror or _first_line(error)}") from None
 
 
 def _generic(text: str, address: str, what: str) -> HoistError:
@@ -76,12 +83,14 @@ def _generic(text: str, address: str, what: str) -> HoistError:
             f"{what}: no usable credentials ({redact(first)}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the "
             "store's own variables), a profile, or anonymous = true"
         )
+    if not status and "builder error" in first:
+        return InvalidConfig(f"{what}: the endpoint or the ca_bundle cannot be used ({redact(first)})")
     return StorageUnavailable(f"{what}: {_reason(text)}")
 
 
 def _absent(text: str, address: str, what: str) -> HoistError:
     code = _CODE.search(text)
-    if code and code[1] in ("NoSuchBucket", "ContainerNotFound"):
+    if code and code[1] in NO_BUCKET:
         return StorageNotFound(f"{address}: there is no such bucket: make it first, or check its name and the endpoint")
     return FileNotFound(f"{what} is not there")
 

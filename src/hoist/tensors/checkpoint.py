@@ -19,7 +19,7 @@ from hoist.read.file import RangeReader, VerifiedFile
 from hoist.read.plan import Plan, Request, plan_ranges
 from hoist.read.sink import Sink
 from hoist.storage.base import OnBytes
-from hoist.tensors.device import Destination, make_destination, torch_device, view_tensor
+from hoist.tensors.device import Destination, Staging, make_destination, torch_device, view_tensor
 from hoist.tensors.dtypes import cast_dtype
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, find_weights
 from hoist.tensors.load import MakeDestination
@@ -99,11 +99,11 @@ class Checkpoint:
         source = self._reader.source
         spans = self._spans()
         plan = plan_ranges(source.blocks, spans.values(), source.traits.request_bytes)
-        destination = make(plan.size, device, max((request.size for request in plan.requests), default=1))
+        destination = make(plan.size, device, Staging(plan.largest))
         peeking = _Peeking(destination.sink, [begin for begin, _ in spans.values()])
         engine.run([Job(source, request, peeking) for request in plan.requests], on_bytes=on_bytes)
         destination.finish()
-        flats = {key: self._flat(key, plan, destination, peeking) for key in spans}
+        flats = {key: self._flat(key, limit, plan, destination, peeking) for key, (_, limit) in spans.items()}
         return unpickle(self._pickle, _rebuilder(flats, device, dtype), self.name)
 
     def _note(
@@ -127,9 +127,11 @@ class Checkpoint:
             spans[key] = (entry.header, min(after[entry.header], longest))
         return spans
 
-    def _flat(self, key: str, plan: Plan, destination: Destination, peeking: _Peeking) -> torch.Tensor:
+    def _flat(self, key: str, limit: int, plan: Plan, destination: Destination, peeking: _Peeking) -> torch.Tensor:
         entry = self._archive.entry(f"data/{key}")
         begin, end = self._data_range(entry, peeking)
+        if end > limit:
+            raise InvalidFile(f"{self.name}: lying zip checkpoint: entry {entry.name!r} runs into the next")
         at = plan.locate(begin, end)
         return view_tensor(destination.flat, at, end - begin, torch.uint8, (end - begin,))
 

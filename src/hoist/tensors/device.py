@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from queue import Queue
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -47,30 +48,60 @@ class HostDestination:
         """The engine has written in place."""
 
 
+class Staging:
+    """The slots through which bytes go to a device: made at their first use, shared by all files of one load.
+
+    On CUDA they are pinned. All together take at most 256 MiB, however many files there are.
+    """
+
+    def __init__(self, slot_bytes: int) -> None:
+        self._slot_bytes = max(1, slot_bytes)
+        self._lock = Lock()
+        self._left = max(2, min(_MOST_SLOTS, _STAGING_BYTES // self._slot_bytes))
+        self._free: Queue[tuple[torch.Tensor, torch.cuda.Event | None]] = Queue()
+
+    def take(self, *, pinned: bool) -> torch.Tensor:
+        """A slot whose last copy is over; waits until there is one."""
+        with self._lock:
+            fresh = self._left > 0 and self._free.empty()
+            self._left -= fresh
+        if fresh:
+            try:
+                return torch.empty(self._slot_bytes, dtype=torch.uint8, pin_memory=pinned)
+            except RuntimeError as error:
+                raise LocalError(f"no memory for staging {self._slot_bytes} bytes: {error}") from None
+        slot, copied = self._free.get()
+        if copied is not None:
+            copied.synchronize()
+        return slot
+
+    def give(self, slot: torch.Tensor, copied: torch.cuda.Event | None = None) -> None:
+        """Take a slot back; it is used again once `copied` has happened."""
+        self._free.put((slot, copied))
+
+
 class StagedDestination:
-    """One allocation on `device`, filled through staging slots; on CUDA these are pinned and copies overlap.
+    """One allocation on `device`, filled through staging slots; on CUDA the copies overlap with what comes next.
 
     With a CPU device it does the same copies without a stream, so that this path can be tested anywhere.
     """
 
-    def __init__(self, size: int, device: torch.device, slot_bytes: int) -> None:
+    def __init__(self, size: int, device: torch.device, staging: Staging) -> None:
         self._cuda = device.type == "cuda"
+        self._staging = staging
         self.sink: Sink = self
         try:
             self.flat = torch.empty(max(1, size), dtype=torch.uint8, device=device)
             self._stream = torch.cuda.Stream(device) if self._cuda else None  # type: ignore[no-untyped-call]
-            slots = max(2, min(_MOST_SLOTS, _STAGING_BYTES // max(1, slot_bytes)))
-            self._free: Queue[tuple[torch.Tensor, torch.cuda.Event | None]] = Queue()
-            for _ in range(slots):
-                self._free.put((torch.empty(slot_bytes, dtype=torch.uint8, pin_memory=self._cuda), None))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             raise LocalError(f"no memory for {size} bytes of weights on {device}: {error}") from None
+        if self._stream is not None:
+            # The allocation may be memory that work on the caller's stream still uses.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._taken: dict[int, torch.Tensor] = {}
 
     def acquire(self, request: Request) -> memoryview:
-        slot, copied = self._free.get()
-        if copied is not None:
-            copied.synchronize()
+        slot = self._staging.take(pinned=self._cuda)
         view = memoryview(slot.numpy()[: request.size])  # type: ignore[arg-type]
         self._taken[id(view)] = slot
         return view
@@ -86,10 +117,10 @@ class StagedDestination:
                 copied.record(self._stream)
         else:
             target.copy_(slot[: request.size])
-        self._free.put((slot, copied))
+        self._staging.give(slot, copied)
 
     def release(self, view: memoryview) -> None:
-        self._free.put((self._taken.pop(id(view)), None))
+        self._staging.give(self._taken.pop(id(view)))
 
     def finish(self) -> None:
         if self._stream is not None:
@@ -109,9 +140,9 @@ def torch_device(device: str | int | torch.device) -> torch.device:
     return found
 
 
-def make_destination(size: int, device: torch.device, slot_bytes: int) -> Destination:
-    """Memory for `size` bytes on `device`; `slot_bytes` is the largest request it will get."""
-    return HostDestination(size) if device.type == "cpu" else StagedDestination(size, device, slot_bytes)
+def make_destination(size: int, device: torch.device, staging: Staging) -> Destination:
+    """Memory for `size` bytes on `device`, which is reached through `staging` unless it is the CPU."""
+    return HostDestination(size) if device.type == "cpu" else StagedDestination(size, device, staging)
 
 
 def view_tensor(flat: torch.Tensor, at: int, size: int, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:

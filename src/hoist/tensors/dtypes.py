@@ -51,10 +51,10 @@ def safetensors_name(dtype: torch.dtype) -> str:
 
 def cast_dtype(wanted: torch.dtype | str | None) -> torch.dtype | None:
     """A dtype to cast to, from torch's own or its name (`float16`, `bf16`). Raises UsageError."""
-    if wanted is None or isinstance(wanted, torch.dtype):
-        return wanted
+    if wanted is None:
+        return None
     aliases = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32", "float": "float32"}
-    found = getattr(torch, aliases.get(wanted, wanted), None)
+    found = wanted if isinstance(wanted, torch.dtype) else getattr(torch, aliases.get(wanted, wanted), None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise UsageError(f"{wanted!r} is not a floating-point dtype of torch: try float16, bfloat16 or float32")
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from hoist.config import load_config
 from hoist.errors import FileNotFound, InvalidFile, UsageError
 from hoist.model.formats.safetensors import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
 from hoist.model.reference import looks_like_location
@@ -94,7 +95,7 @@ def find_weights(place: str | Path, filename: str | None, suffixes: tuple[str, .
         if path.name.endswith(INDEX_SUFFIX):
             shards = shard_names(path.read_bytes(), path.name)
             sources = [local_source(path.parent / shard) for shard in shards]
-        return Weights(tuple(sources), None, Engine())
+        return Weights(tuple(sources), None, Engine(load_config().engine))
     opened = open_location(place)
     try:
         names = weight_files(opened, filename, suffixes)

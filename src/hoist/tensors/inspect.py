@@ -17,6 +17,10 @@ from hoist.tensors.index import read_header
 if TYPE_CHECKING:
     from hoist.tensors.checkpoint import TensorOutline
 
+# Real checkpoints have a few thousand values; a hostile one can name a list inside itself.
+_MOST_VALUES = 1_000_000
+_DEEPEST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSummary:
@@ -79,17 +83,31 @@ def _checkpoint_tensors(opened: OpenedVersion, path: str) -> Iterator[TensorSumm
     from hoist.tensors.checkpoint import Checkpoint
     from hoist.tensors.dtypes import safetensors_name
 
-    for name, tensor in _named("", Checkpoint(opened.reader(path)).outline):
+    for name, tensor in _named(Checkpoint(opened.reader(path)).outline):
         yield TensorSummary(name, safetensors_name(tensor.dtype), tensor.shape, tensor.size)
 
 
-def _named(prefix: str, value: Any) -> Iterator[tuple[str, TensorOutline]]:
-    """The tensors in nested containers, named by the path to them."""
+def _named(outline: Any) -> Iterator[tuple[str, TensorOutline]]:
+    """The tensors in nested containers, named by the path to them. Raises InvalidFile where the nesting has no end."""
     from hoist.tensors.checkpoint import TensorOutline
 
-    if isinstance(value, TensorOutline):
-        yield prefix, value
-        return
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, item in items:
-        yield from _named(f"{prefix}.{key}" if prefix else str(key), item)
+    waiting = [("", outline, 0)]
+    seen = 0
+    while waiting:
+        path, value, depth = waiting.pop()
+        if isinstance(value, TensorOutline):
+            yield path, value
+            continue
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        )
+        inside = [(f"{path}.{_key(key)}" if path else _key(key), item, depth + 1) for key, item in items]
+        seen += len(inside)
+        if depth > _DEEPEST or seen > _MOST_VALUES:
+            raise InvalidFile("the checkpoint's containers are nested too deep to be listed")
+        waiting += reversed(inside)
+
+
+def _key(key: Any) -> str:
+    """A key as a part of a name; of what a checkpoint may hold as a key, not all can be shown."""
+    return str(key) if isinstance(key, str) or (type(key) is int and abs(key) < 1 << 64) else type(key).__name__

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 import torch
 
+from hoist.errors import InvalidFile
 from hoist.model.formats.safetensors import TensorInfo
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Plan, plan_ranges
+from hoist.read.source import Source
 from hoist.storage.base import OnBytes
-from hoist.tensors.device import Destination, make_destination, view_tensor
+from hoist.tensors.device import Destination, Staging, make_destination, view_tensor
 from hoist.tensors.dtypes import torch_dtype
 from hoist.tensors.index import TensorFile, TensorIndex
 
 # How much is fetched before it is cast, where a cast is wanted: the memory that a cast costs.
 _CAST_BYTES = 64 << 20
-MakeDestination = Callable[[int, torch.device, int], Destination]
+MakeDestination = Callable[[int, torch.device, Staging], Destination]
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,13 @@ class Loader:
         return self._cast(self._fetch([(file, [part])]))[tensor.name]
 
     def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> dict[str, torch.Tensor]:
+        plans = [_plan(file.source, tensors) for file, tensors in wanted]
+        staging = Staging(max((plan.largest for plan in plans), default=0))
         jobs: list[Job] = []
         placed: list[tuple[Destination, Plan, list[TensorInfo]]] = []
-        for file, tensors in wanted:
-            source = file.source
-            ranges = [(tensor.begin, tensor.end) for tensor in tensors]
-            plan = plan_ranges(source.blocks, ranges, source.traits.request_bytes)
-            largest = max((request.size for request in plan.requests), default=1)
-            destination = self.make(plan.size, self.device, largest)
-            jobs += [Job(source, request, destination.sink) for request in plan.requests]
+        for plan, (file, tensors) in zip(plans, wanted, strict=True):
+            destination = self.make(plan.size, self.device, staging)
+            jobs += [Job(file.source, request, destination.sink) for request in plan.requests]
             placed.append((destination, plan, tensors))
         self.engine.run(jobs, on_bytes=self.on_bytes)
         found: dict[str, torch.Tensor] = {}
@@ -88,6 +88,11 @@ class Loader:
             name: tensor.to(self.dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
             for name, tensor in tensors.items()
         }
+
+
+def _plan(source: Source, tensors: list[TensorInfo]) -> Plan:
+    ranges = [(tensor.begin, tensor.end) for tensor in tensors]
+    return plan_ranges(source.blocks, ranges, source.traits.request_bytes)
 
 
 def _batches(tensors: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
@@ -108,6 +113,11 @@ def _view(flat: torch.Tensor, plan: Plan, tensor: TensorInfo) -> torch.Tensor:
         # torch packs two to an element, along the last dimension, as safetensors' own loader gives them.
         shape = (*shape[:-1], shape[-1] // 2) if shape else shape
     size = tensor.end - tensor.begin
-    at = plan.locate(tensor.begin, tensor.end) if size else 0
+    if size == 0:
+        try:
+            return torch.empty(shape, dtype=dtype, device=flat.device)
+        except RuntimeError:
+            raise InvalidFile(f"tensor {tensor.name!r} has a shape that torch cannot hold") from None
+    at = plan.locate(tensor.begin, tensor.end)
     assert size == math.prod(shape) * dtype.itemsize
     return view_tensor(flat, at, size, dtype, shape)

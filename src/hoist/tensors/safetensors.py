@@ -111,7 +111,12 @@ class safe_open:  # noqa: N801 safetensors' own name, of which this is a drop-in
             raise FileNotFound(f"there is no tensor {name!r}") from None
 
     def _out(self, tensor: torch.Tensor) -> Any:
-        return tensor.numpy() if self._numpy else tensor
+        if not self._numpy:
+            return tensor
+        try:
+            return tensor.numpy()
+        except TypeError:
+            raise UsageError(f"numpy has no dtype for {tensor.dtype}: open the file with framework='pt'") from None
 
 
 class TensorSlice:
@@ -134,7 +139,8 @@ class TensorSlice:
         items = index if isinstance(index, tuple) else (index,)
         rows = self._leading_rows(items[0]) if items else None
         if rows is None:
-            return self._opened._out(self._opened.get_tensor(self._tensor.name)[index])
+            name = self._tensor.name
+            return self._opened._out(self._opened._loader.load(self._opened._index, [name])[name][index])
         begin, end, first = rows
         part = self._opened._loader.fetch_rows(self._file, self._tensor, begin, end)
         return self._opened._out(part[(first, *items[1:])])

@@ -11,7 +11,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -71,6 +71,14 @@ def unpickle(data: bytes, rebuild: Rebuild, name: str) -> Any:
 
 
 class _Restricted(pickle._Unpickler):
+    stack: list[Any]
+    # BYTEARRAY8 would allocate any size that a pickle of a few bytes claims; torch writes none of these.
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code not in (*pickle.BYTEARRAY8, *pickle.NEXT_BUFFER, *pickle.READONLY_BUFFER)
+    }
+
     def __init__(self, data: bytes, rebuild: Rebuild, name: str) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8")
         self._rebuild = rebuild
@@ -79,8 +87,9 @@ class _Restricted(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _StorageType(_STORAGES[name])
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
+        # Not getattr: torch's own __getattr__ imports submodules.
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
+            return vars(torch)[name]
         found = {
             ("collections", "OrderedDict"): OrderedDict,
             ("torch", "Size"): torch.Size,
@@ -96,6 +105,16 @@ class _Restricted(pickle._Unpickler):
                 "safetensors"
             )
         return found
+
+    def load_build(self) -> None:
+        """Set attributes, which torch writes only as `_metadata` of an OrderedDict."""
+        state = self.stack.pop()
+        built = self.stack[-1]
+        if type(built) is not OrderedDict or not isinstance(state, dict) or not all(map(_is_plain, state)):
+            raise UnsafeCheckpoint(f"{self._name} sets attributes of a {type(built).__name__}, which Hoist will not do")
+        vars(built).update(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def get_extension(self, code: int) -> None:
         raise UnsafeCheckpoint(f"{self._name} uses pickle extension {code}, which Hoist will not run")
@@ -134,6 +153,11 @@ class _Restricted(pickle._Unpickler):
         if reach * dtype.itemsize > storage.size:
             raise InvalidFile(f"{self._name}: lying checkpoint: a tensor reaches out of its storage {storage.key!r}")
         return self._rebuild(storage, dtype, offset, size, stride)
+
+
+def _is_plain(attribute: Any) -> bool:
+    """Whether an attribute's name hides nothing that an OrderedDict has."""
+    return isinstance(attribute, str) and not hasattr(OrderedDict, attribute)
 
 
 def _parameter(data: Any, requires_grad: Any = False, hooks: Any = None) -> Any:

@@ -122,13 +122,20 @@ def _put_files(publication: Publication, scanned: list[ScannedFile], moved: _Mov
     lock = Lock()
     stop = Event()
 
-    def count(sent: int) -> None:
-        if stop.is_set():
-            raise Cancelled("the publish was cancelled")
-        progress.advance(sent)
+    def check(item: ScannedFile) -> None:
+        if not item.file.unchanged():
+            raise LocalError(f"{item.file.source} changed while it was published: run the publish again")
 
     def put(item: ScannedFile) -> None:
         entry = item.entry
+
+        def count(sent: int) -> None:
+            if stop.is_set():
+                raise Cancelled("the publish was cancelled")
+            # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
+            check(item)
+            progress.advance(sent)
+
         if publication.has(entry):
             how = "resumed"
         elif publication.adopt(entry):
@@ -136,8 +143,7 @@ def _put_files(publication: Publication, scanned: list[ScannedFile], moved: _Mov
         else:
             how = "sent"
             publication.put_file(entry, item.file.source, count)
-            if not item.file.unchanged():
-                raise LocalError(f"{item.file.source} changed while it was published: run the publish again")
+            check(item)
         if how != "sent":
             progress.advance(entry.size)
         with lock:

@@ -7,11 +7,12 @@ was killed finds there what it had: each block that is right already is kept, wh
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from hoist.errors import Conflict, FileNotFound, HoistError, LocalError
 from hoist.model.blocks import FileBlocks, block_digest
 from hoist.model.manifest import FileEntry
+from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Job
 from hoist.read.plan import Request, plan_ranges
@@ -54,20 +56,39 @@ def pull_version(
     if not entries:
         raise FileNotFound(f"no file of {opened.version} matches {' or '.join(include)}")
     size = sum(entry.size for entry in entries)
-    fetched = 0
     progress.begin(f"pulling {opened.version}", size)
     try:
-        staging = folder / STAGING
-        staging.mkdir(parents=True, exist_ok=True)
-        todo = [entry for entry in entries if not _in_place(folder, entry, opened, progress, force)]
-        for entry in todo:
-            fetched += _bring(opened, entry, folder, staging, progress)
-        with suppress(OSError):
-            shutil.rmtree(staging)
+        with _staging(folder) as staging:
+            todo: dict[str, list[FileEntry]] = {}
+            for entry in entries:
+                if not _in_place(folder, entry, opened, progress, force):
+                    todo.setdefault(entry.digest, []).append(entry)
+
+            def bring(equal: list[FileEntry]) -> int:
+                return _bring(opened, equal, folder, staging, progress)
+
+            # A large file keeps every connection busy by itself; small ones go several at a time.
+            fetched = sum(for_each(bring, [e for e in todo.values() if e[0].size <= SMALL_BYTES], SMALL_AT_ONCE))
+            fetched += sum(bring(equal) for equal in todo.values() if equal[0].size > SMALL_BYTES)
     except OSError as error:
         raise _disk_error(error, folder) from None
     progress.end()
     return Pulled(len(entries), size, fetched, size - fetched, time.monotonic() - began)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """The hidden folder of one pull; it stays after an error, for the next run to go on with."""
+    staging = folder / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    with (staging / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"another pull to {folder} is under way: wait for it, or pull to another folder") from None
+        yield staging
+        with suppress(OSError):
+            shutil.rmtree(staging)
 
 
 def _wanted(path: str, include: Sequence[str]) -> bool:
@@ -89,8 +110,9 @@ def _in_place(folder: Path, entry: FileEntry, opened: OpenedVersion, progress: P
     return False
 
 
-def _bring(opened: OpenedVersion, entry: FileEntry, folder: Path, staging: Path, progress: Progress) -> int:
-    """Fetch what is missing of one file and put it in its place; the bytes fetched."""
+def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging: Path, progress: Progress) -> int:
+    """Fetch what is missing of one content and put it in its places; the bytes fetched."""
+    entry = equal[0]
     source = opened.source(entry.path)
     part = staging / entry.digest.removeprefix("sha256:")
     fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -111,11 +133,18 @@ def _bring(opened: OpenedVersion, entry: FileEntry, folder: Path, staging: Path,
         opened.engine.run((Job(source, request, sink) for request in plan.requests), on_bytes=progress.advance)
     finally:
         os.close(fd)
-    target = folder / entry.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Two files of one version may have the same content: the part may be wanted once more.
-    part.replace(target)
+    for other in equal[1:]:
+        copied = part.with_suffix(".copy")
+        shutil.copyfile(part, copied)
+        _put_in_place(copied, folder / other.path)
+        progress.advance(other.size)
+    _put_in_place(part, folder / entry.path)
     return plan.bytes_read
+
+
+def _put_in_place(part: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(target)
 
 
 def _right_blocks(fd: int, blocks: FileBlocks) -> set[int]:

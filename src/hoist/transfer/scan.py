@@ -34,8 +34,11 @@ class LocalFile:
     changed_ns: int
 
     def unchanged(self) -> bool:
-        """Whether the file still has the size and time it was found with."""
-        status = self.source.stat()
+        """Whether the file is still there, with the size and time it was found with."""
+        try:
+            status = self.source.stat()
+        except OSError:
+            return False
         return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
 
 
@@ -119,7 +122,7 @@ def _pieces(file: LocalFile, fd: int, checked: bool) -> list[Piece]:
 def _safetensors_pieces(start: bytes, size: int, read: Callable[[int, int], bytes]) -> list[Piece]:
     length = header_length(start, size)
     header = parse_header(read(LENGTH_BYTES, LENGTH_BYTES + length), size)
-    pieces = [Piece(0, header.data_begin, "header")]
+    pieces = [Piece(0, header.data_begin, index=True)]
     pieces += [Piece(tensor.begin, tensor.end, tensor.name.partition(".")[0]) for tensor in header.tensors]
     return pieces
 
@@ -127,7 +130,11 @@ def _safetensors_pieces(start: bytes, size: int, read: Callable[[int, int], byte
 def _archive_pieces(file: LocalFile, read: Callable[[int, int], bytes]) -> list[Piece]:
     with file.source.open("rb") as opened:
         archive = read_archive(opened, file.size)
-    return [Piece(*data_range(entry, read, file.size)) for entry in archive.entries.values()]
+    ranges = {entry.name: data_range(entry, read, file.size) for entry in archive.entries.values()}
+    # A reader needs the pickle and, at the end, the directory before it can ask for any tensor.
+    directory = max(end for _, end in ranges.values())
+    pieces = [Piece(begin, end, index=name == "data.pkl") for name, (begin, end) in ranges.items()]
+    return [*pieces, Piece(directory, file.size, index=True)]
 
 
 def _walk(folder: Path, prefix: str, exclude: Sequence[str], above: frozenset[tuple[int, int]]) -> Iterator[LocalFile]:
@@ -136,7 +143,9 @@ def _walk(folder: Path, prefix: str, exclude: Sequence[str], above: frozenset[tu
         inside = above | {(status.st_dev, status.st_ino)}
         if len(inside) == len(above):
             raise LocalError(f"{folder} is a symbolic link to a folder above it: the folder has no end")
-        for item in os.scandir(folder):
+        with os.scandir(folder) as entries:
+            items = list(entries)
+        for item in items:
             path = prefix + item.name
             if any(fnmatch(item.name, pattern) or fnmatch(path, pattern) for pattern in exclude):
                 continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from hoist.errors import FileNotFound
+from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Job
 from hoist.read.plan import Request, plan_file
@@ -43,27 +44,43 @@ def verify_version(opened: OpenedVersion, progress: Progress) -> Verified:
     """
     began = time.monotonic()
     progress.begin(f"verifying {opened.version}", opened.manifest.size)
+    sources = {path: opened.source(path) for path in opened.files}
+
+    def check(path: str) -> list[DamagedRange]:
+        return _check(opened, path, sources[path], progress)
+
+    # A large file keeps every connection busy by itself; small ones go several at a time.
+    small = [path for path, entry in opened.files.items() if entry.size <= SMALL_BYTES]
+    damaged = for_each(check, small, SMALL_AT_ONCE)
+    damaged += [check(path) for path, entry in opened.files.items() if entry.size > SMALL_BYTES]
+    progress.end()
+    found = _merged([item for items in damaged for item in items])
+    missing = sum(opened.entry(item.path).size for item in found if item.missing)
+    return Verified(
+        files=len(sources),
+        blocks=sum(len(source.blocks) for source in sources.values()),
+        bytes_read=opened.manifest.size - missing,
+        seconds=time.monotonic() - began,
+        damaged=found,
+    )
+
+
+def _check(opened: OpenedVersion, path: str, source: Source, progress: Progress) -> list[DamagedRange]:
     damaged: list[DamagedRange] = []
     lock = Lock()
     sink = CallbackSink(_ignore)
-    blocks = read = 0
-    for path, entry in opened.files.items():
-        source = opened.source(path)
-        blocks += len(source.blocks)
 
-        def note(source: Source, begin: int, end: int, path: str = path) -> None:
-            with lock:
-                damaged.append(DamagedRange(path, begin, end))
+    def note(_: Source, begin: int, end: int) -> None:
+        with lock:
+            damaged.append(DamagedRange(path, begin, end))
 
-        plan = plan_file(source.blocks, source.traits.request_bytes)
-        jobs = [Job(source, request, sink) for request in plan.requests]
-        try:
-            opened.engine.run(jobs, on_bytes=progress.advance, on_damage=note)
-            read += plan.bytes_read
-        except FileNotFound:
-            damaged.append(DamagedRange(path, 0, entry.size, missing=True))
-    progress.end()
-    return Verified(len(opened.files), blocks, read, time.monotonic() - began, _merged(damaged))
+    plan = plan_file(source.blocks, source.traits.request_bytes)
+    jobs = [Job(source, request, sink) for request in plan.requests]
+    try:
+        opened.engine.run(jobs, on_bytes=progress.advance, on_damage=note)
+    except FileNotFound:
+        return [DamagedRange(path, 0, source.size, missing=True)]
+    return damaged
 
 
 def _ignore(request: Request, view: memoryview) -> None:

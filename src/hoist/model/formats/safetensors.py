@@ -8,7 +8,6 @@ size than the shape and dtype say.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +63,8 @@ def parse_header(header: bytes, file_size: int) -> Header:
     """Parse the JSON header (without its 8-byte length). Raises InvalidFile if it is malformed or lies."""
     begin = LENGTH_BYTES + len(header)
     try:
-        document = json.loads(header, object_pairs_hook=_no_duplicates)
+        # As text: json would guess other encodings for bytes, and the format has one.
+        document = json.loads(header.decode(), object_pairs_hook=_no_duplicates)
         metadata = document.pop("__metadata__", {})
         tensors = [_tensor(name, info, begin) for name, info in document.items()]
         if not all(isinstance(value, str) for value in metadata.values()):
@@ -98,10 +98,21 @@ def _tensor(name: str, info: Any, data_begin: int) -> TensorInfo:
         raise InvalidFile(f"tensor {name!r} has a dtype that Hoist does not know: {dtype!r}")
     if not all(type(n) is int and 0 <= n < 1 << 63 for n in (begin, end, *shape)):
         raise InvalidFile(f"lying safetensors header: tensor {name!r} has an impossible shape or offset")
-    need = math.prod(shape) * bits
+    name.encode()  # JSON can spell text that is none: a lone surrogate
+    need = _count(shape) * bits
     if need % 8 or end - begin != need // 8:
         raise InvalidFile(
             f"lying safetensors header: tensor {name!r} of {dtype} {list(shape)} needs {need // 8} bytes, "
             f"its offsets give {end - begin}"
         )
     return TensorInfo(name, dtype, tuple(shape), data_begin + begin, data_begin + end)
+
+
+def _count(shape: list[int]) -> int:
+    """The elements of a shape. Raises ValueError at 64 bits, as multiplying on would take minutes for a hostile one."""
+    count = 1
+    for length in shape:
+        count *= length
+        if count >= 1 << 64:
+            raise ValueError("a shape of too many elements")
+    return count

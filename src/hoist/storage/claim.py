@@ -1,0 +1,176 @@
+"""Who may publish a label of a tree of keys: claiming it, going on with a claim, taking one over."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+
+from hoist.errors import Conflict, FileNotFound
+from hoist.model.manifest import digest_of
+from hoist.storage import layout
+from hoist.storage.base import Version
+from hoist.storage.objects import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim as it is stored. `clearing`: files of something else may still lie under the label."""
+
+    digest: str
+    clearing: bool
+    started: int
+    host: str
+    stamp: str | None
+
+
+class Claimant:
+    """One publisher's way to a label."""
+
+    def __init__(self, objects: Objects, version: Version, digest: str) -> None:
+        self._objects = objects
+        self._where = objects.address
+        self._version = version
+        self._digest = digest
+        self._key = layout.claim_key(version)
+
+    def begin(self, *, replace: bool) -> bool:
+        """Hold the claim; True if an earlier run of the same content left its files here. Raises Conflict."""
+        # In this order: a publish that ends while we look has its manifest there before its claim is gone.
+        held = self.held()
+        leftovers = held is None and any(True for _ in self._objects.list(self._folder))
+        if self.is_committed():
+            return True
+        self._refuse_nesting()
+        if held is None:
+            if leftovers and not replace:
+                raise Conflict(
+                    f"{self._where} has files under {self._folder} that belong to no version: move them away, or give "
+                    "--replace-unfinished to delete them"
+                )
+            if self._objects.create(self._key, self._document(clearing=leftovers)):
+                return self._settle(mine=True, resumed=False, clearing=leftovers)
+            held = self.held()
+        return self._go_on(held, replace)
+
+    def held(self) -> Held | None:
+        """The claim that is there."""
+        try:
+            found = self._objects.get(self._key)
+        except FileNotFound:
+            return None
+        document = parse_document(found.data)
+        started = document.get("started")
+        return Held(
+            digest=str(document.get("digest", "")),
+            clearing=document.get("clearing") is True,
+            started=started if isinstance(started, int) else 0,
+            host=str(document.get("host", "an unknown host")),
+            stamp=found.stamp,
+        )
+
+    def is_committed(self) -> bool:
+        """Whether the version exists with this content. Raises Conflict if it exists with another."""
+        try:
+            found = digest_of(self._objects.get(layout.manifest_key(self._version)).data)
+        except FileNotFound:
+            return False
+        if found != self._digest:
+            raise Conflict(
+                f"{self._where} has {self._version} with other content ({found}): a version never changes; publish "
+                "under another label, or remove it first"
+            )
+        return True
+
+    def check(self) -> None:
+        """Raise Conflict unless the claim still is this content's, or the version exists with it."""
+        held = self.held()
+        if held is None and self.is_committed():
+            return
+        if held is None or held.digest != self._digest:
+            raise Conflict(f"another publish took over {self._version} in {self._where}")
+
+    def drop(self) -> None:
+        """Let the claim go."""
+        self._objects.delete([self._key])
+
+    @property
+    def _folder(self) -> str:
+        return layout.file_key(self._version, "")
+
+    def _go_on(self, held: Held | None, replace: bool) -> bool:
+        if held is None:
+            raise Conflict(f"another publish of {self._version} ended just now: run this one again")
+        if held.digest == self._digest:
+            return self._settle(mine=False, resumed=not held.clearing, clearing=held.clearing)
+        if not replace:
+            began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held.started))
+            raise Conflict(
+                f"an unfinished publish of {self._version} with other content holds {self._where} (begun {began} on "
+                f"{held.host}): wait for it, or, if it is dead, --replace-unfinished"
+            )
+        if not self._objects.swap(self._key, self._document(clearing=True), held.stamp):
+            raise Conflict(f"somebody else took over the publish of {self._version} just now")
+        return self._settle(mine=True, resumed=False, clearing=True)
+
+    def _settle(self, *, mine: bool, resumed: bool, clearing: bool) -> bool:
+        """Look again now that the claim is held: whoever held it before, or a nested name, may have committed."""
+        try:
+            self._refuse_nesting()
+            committed = self.is_committed()
+        except Conflict:
+            if mine:
+                self.drop()
+            raise
+        if committed:
+            self.drop()
+            return True
+        if clearing:
+            self._clear()
+        return resumed
+
+    def _clear(self) -> None:
+        """Delete what is not this content's. Only then does the claim say that the files under it can be kept."""
+        self._objects.delete([info.key for info in self._objects.list(self._folder)])
+        held = self.held()
+        if (
+            held is None
+            or held.digest != self._digest
+            or (held.clearing and not self._objects.swap(self._key, self._document(clearing=False), held.stamp))
+        ):
+            raise Conflict(f"somebody else took over the publish of {self._version} just now")
+
+    def _refuse_nesting(self) -> None:
+        for outer in layout.enclosing_versions(self._version):
+            for key in (layout.manifest_key(outer), layout.claim_key(outer)):
+                if self._exists(key):
+                    raise Conflict(f"{self._version} would lie inside the folder of {outer}: choose another name")
+        inside = f"{self._version.name}/{self._version.label}/"
+        for info in self._objects.list(layout.VERSIONS + inside):
+            inner = layout.version_of_manifest(info.key)
+            if inner and inner != self._version:
+                raise Conflict(f"the folder of {self._version} would hold {inner}: choose another label")
+        for info in self._objects.list(layout.CLAIMS + inside):
+            inner = layout.version_of_tail(info.key.removeprefix(layout.CLAIMS))
+            raise Conflict(f"the folder of {self._version} would hold {inner}, which is being published")
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self._objects.head(key)
+        except FileNotFound:
+            return False
+        return True
+
+    def _document(self, *, clearing: bool) -> bytes:
+        document = {"digest": self._digest, "started": int(time.time()), "host": platform.node()}
+        return json.dumps(document | ({"clearing": True} if clearing else {})).encode()
+
+
+def parse_document(data: bytes) -> dict[str, object]:
+    """A small JSON document of ours; empty for anything else."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,90 @@
+"""Every storage kind, and every wrapper, passes the one suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from storage_fixtures import OpenOn
+
+from hoist.config import StorageConfig
+from hoist.storage import open_storage
+from hoist.storage.base import Storage
+from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
+from hoist.testing.conformance import StorageConformance
+from hoist.testing.servers import MotoServer, RadosgwServer, RcloneServer
+
+pytest_plugins = ["storage_fixtures"]
+
+
+def open_memory() -> Storage:
+    address = f"memory://{uuid4().hex}"
+    return open_storage(StorageConfig(address, address), {})
+
+
+class TestDirectory(StorageConformance):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        root = tmp_path / "root with space # and 汉字"
+        root.mkdir()
+        return open_storage(StorageConfig("nas", str(root)), {})
+
+
+class TestMemory(StorageConformance):
+    examples = 100
+
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return open_memory()
+
+
+class TestRadosgw(StorageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, radosgw_server: RadosgwServer, open_on: OpenOn) -> Storage:
+        return open_on(radosgw_server)
+
+
+class TestMoto(StorageConformance):
+    examples = 2
+
+    @pytest.fixture
+    def storage(self, moto_server: MotoServer, open_on: OpenOn) -> Storage:
+        return open_on(moto_server)
+
+
+class TestRclone(StorageConformance):
+    exclusive = False
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, rclone_server: RcloneServer, open_on: OpenOn) -> Storage:
+        return open_on(rclone_server)
+
+
+class TestCounting(StorageConformance):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Counting(open_memory())
+
+
+class TestLatency(StorageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Latency(open_memory(), 0.0005)
+
+
+class TestThrottled(StorageConformance):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Throttled(open_memory(), 10e9)
+
+
+class TestFaultless(StorageConformance):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Faulty(open_memory())

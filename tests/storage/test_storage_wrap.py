@@ -1,0 +1,120 @@
+"""The wrappers: each does its one thing, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from hoist.errors import HoistError, PermissionDenied, StorageUnavailable
+from hoist.storage.base import Storage, StoredFile, Tag
+from hoist.storage.memory import MemoryObjects
+from hoist.storage.tree import TreeStorage
+from hoist.storage.wrap import Counting, Faulty, Latency, Throttled, Wrapper
+from hoist.testing.conformance.base import publish, read_file, ref, small, ver
+
+CONTENT = small("one")
+FILE = StoredFile(ver("a:v1"), CONTENT.entries["unet/weights.bin"])
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Storage:
+    storage = TreeStorage(MemoryObjects("inner"), "accl")
+    publish(storage, "a:v1", CONTENT, tmp_path)
+    return storage
+
+
+def read(storage: Storage, size: int = 1000) -> bytes:
+    data = bytearray(size)
+    storage.read_into(FILE, 0, memoryview(data))
+    return bytes(data)
+
+
+def test_wrapper_looks_like_what_it_wraps(inner: Storage) -> None:
+    for wrapped in (Wrapper(inner), Counting(inner), Latency(inner, 0), Throttled(inner, 1e9), Faulty(inner)):
+        assert (wrapped.address, wrapped.kind, wrapped.traits) == (inner.address, inner.kind, inner.traits)
+        assert wrapped.exclusive() is inner.exclusive()
+
+
+def test_every_abstract_method_is_passed_on() -> None:
+    assert all(name in vars(Wrapper) for name in Storage.__abstractmethods__)
+
+
+def test_counting(inner: Storage, tmp_path: Path) -> None:
+    counted = Counting(inner)
+    read(counted)
+    read(counted, 10)
+    list(counted.versions())
+    counted.resolve(ref("a:v1"))
+    publish(counted, "b:v1", CONTENT, tmp_path)
+    counted.set_tag(Tag("b", "latest", "v1", CONTENT.digest))
+    assert counted.calls["read_into"] == 2
+    assert counted.bytes["read_into"] == 1010
+    assert counted.calls["versions"] == counted.calls["read_manifest"] == counted.calls["begin"] == 1
+    assert counted.calls["put_file"] == counted.calls["has"] == 2
+    assert counted.bytes["put_file"] == 1064
+    assert counted.bytes["put_blob"] == len(CONTENT.config) + len(CONTENT.table)
+    assert counted.bytes["commit"] == len(CONTENT.manifest.data)
+    assert counted.calls["set_tag"] == 1
+
+
+def test_latency_is_added_to_each_operation(inner: Storage) -> None:
+    slow = Latency(inner, 0.02)
+    began = time.monotonic()
+    for _ in range(3):
+        read(slow)
+    assert time.monotonic() - began >= 0.06
+
+
+def test_throttle_holds_all_bytes_back(inner: Storage) -> None:
+    slow = Throttled(inner, 50_000)
+    began = time.monotonic()
+    for _ in range(5):
+        read(slow)
+    assert time.monotonic() - began >= 5000 / 50_000
+
+
+def test_faults_by_chance_and_seed(inner: Storage) -> None:
+    def run(seed: int) -> list[bool]:
+        faulty = Faulty(inner, fail=0.5, seed=seed)
+        ended = []
+        for _ in range(40):
+            try:
+                read(faulty)
+                ended.append(True)
+            except StorageUnavailable:
+                ended.append(False)
+        return ended
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+    assert 5 < sum(run(1)) < 35
+
+
+def test_faults_of_some_operations_and_of_a_kind(inner: Storage) -> None:
+    faulty = Faulty(inner, fail=1.0, error=PermissionDenied("no"), only=frozenset({"versions"}))
+    assert read(faulty) == CONTENT.files["unet/weights.bin"]
+    with pytest.raises(PermissionDenied, match="no") as first:
+        faulty.versions()
+    with pytest.raises(PermissionDenied) as second:
+        faulty.versions()
+    assert first.value is not second.value
+    with pytest.raises(HoistError, match="injected"):
+        read(Faulty(inner, fail=1.0))
+
+
+def test_faults_of_a_publication(inner: Storage, tmp_path: Path) -> None:
+    faulty = Faulty(inner, fail=1.0, only=frozenset({"put_file"}))
+    with pytest.raises(StorageUnavailable):
+        publish(faulty, "b:v1", CONTENT, tmp_path)
+    assert list(inner.versions("b")) == []
+
+
+def test_flip_damages_one_bit(inner: Storage) -> None:
+    right = int.from_bytes(CONTENT.files["unet/weights.bin"], "big")
+    for seed in range(5):
+        wrong = int.from_bytes(read(Faulty(inner, flip=1.0, seed=seed)), "big")
+        assert (right ^ wrong).bit_count() == 1
+    Faulty(inner, flip=1.0).read_into(FILE, 0, memoryview(bytearray()))
+    assert read_file(inner, FILE.version, FILE.entry) == CONTENT.files["unet/weights.bin"]
