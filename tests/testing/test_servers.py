@@ -88,7 +88,12 @@ def test_rclone_serves_files_put_into_its_folder(rclone_server: RcloneServer) ->
     rclone_server.create_bucket("plain")
     for number in range(3):
         (rclone_server.data_folder / "plain" / f"{number}.bin").write_bytes(b"%d" % number)
-        assert rclone_server.request("GET", f"/plain/{number}.bin").body == b"%d" % number
+        until = time.monotonic() + 10
+        while (
+            answer := rclone_server.request("GET", f"/plain/{number}.bin")
+        ).status == 404 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert answer.body == b"%d" % number
     obstore.put(rclone_server.open_store("plain"), "a/b", b"stored")
     assert (rclone_server.data_folder / "plain/a/b").read_bytes() == b"stored"
 

@@ -34,7 +34,7 @@ STAGING = ".hoist-pull"
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull did: bytes fetched, and bytes that were there already."""
+    """What a pull did: bytes fetched, and bytes that were here already, or came with a file of equal content."""
 
     files: int
     size: int

@@ -51,8 +51,9 @@ def _flags(children: Children, port: int) -> list[str]:
         "--config=",
         f"--cache-dir={children.folder / 'cache'}",
         f"--temp-dir={children.folder}",
-        # Shorter times make rclone read folders again at each step of a path: a few writes then take minutes.
-        "--dir-cache-time=5m",
+        # Files put into the folder by other means are served soon; at 0, rclone reads folders again at each step of a
+        # path, and a few writes take minutes.
+        "--dir-cache-time=1s",
         # Parts sent in parallel arrive out of order: room for 32 of 64 MiB before the sender is held back.
         "--multipart-streaming-buffer-limit=2Gi",
         "--multipart-streaming-buffer-total=4Gi",
