@@ -5,7 +5,6 @@ Everything lies in one temporary folder, and everything it starts, it ends.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_SCALE = 0.2
 BUCKET = "models"
 # A node of radosgw keeps the demo's objects in memory: it needs them to fit several times.
-_MEMORY_FACTOR = 6
+_MEMORY_FACTOR = 4
 _MEMORY_FLOOR = 2 << 30
 
 
@@ -117,14 +116,21 @@ def _serve(wanted: str | None, size: int) -> Iterator[S3Server]:
     from hoist.testing.servers import SERVERS
 
     if wanted is None:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-        roomy = memory > _MEMORY_FACTOR * size + _MEMORY_FLOOR
+        roomy = _available_memory() > _MEMORY_FACTOR * size + _MEMORY_FLOOR
         wanted = "radosgw" if roomy and SERVERS["radosgw"].unavailable() is None else "rclone"
     if wanted not in SERVERS:
         raise LocalError(f"there is no local server {wanted!r}; there are {', '.join(SERVERS)}")
     with SERVERS[wanted]() as server:
         server.create_bucket(BUCKET)
         yield server
+
+
+def _available_memory() -> int:
+    """Bytes that programs can still have, the page cache given up for them."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _check_room(folder: Path, need: int) -> None:
