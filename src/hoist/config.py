@@ -19,6 +19,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
     retry_seconds = 60                  # HOIST_RETRY_SECONDS
+    recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from hoist.errors import InvalidConfig, StorageNotFound
 
 KINDS = ("image", "nas", "oss", "accl")
 FILE_NAME = "hoist.toml"
-_ENGINE_FIELDS = ("connections", "memory", "retry_seconds")
+_ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "recheck")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -60,11 +61,17 @@ class StorageConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying."""
+    """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
+
+    `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
+    them at each load.
+    """
 
     connections: int | None = None
     memory_bytes: int = 256 << 20
     retry_seconds: float = 60.0
+    recheck: bool = False
+    trusted: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,9 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         variable = f"HOIST_{key.upper()}"
         if variable in env:
             engine = _engine(engine, {key: env[variable]}, variable)
-    return Config(storages, engine, env)
+    cache = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/")) / ".cache")
+    trusted = None if engine.recheck else cache / "hoist" / "verified"
+    return Config(storages, replace(engine, trusted=trusted), env)
 
 
 def debug() -> bool:
@@ -212,6 +221,8 @@ def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineC
                 found = replace(found, connections=int(value))
             elif key == "memory":
                 found = replace(found, memory_bytes=parse_size(value))
+            elif key == "recheck":
+                found = replace(found, recheck=_boolean(value, key))
             else:
                 found = replace(found, retry_seconds=float(value))
         except (TypeError, ValueError, OverflowError, InvalidConfig) as error:

@@ -20,7 +20,8 @@ from hoist.storage.wrap import Faulty, Latency
 from hoist.tensors.checkpoint import Checkpoint
 from hoist.tensors.device import Destination, HostDestination, StagedDestination, Staging, make_destination, view_tensor
 from hoist.tensors.index import read_index
-from hoist.tensors.load import Loader, MakeDestination
+from hoist.tensors.load import Loader
+from hoist.tensors.place import Loading, MakeDestination
 from makers import Raw, memory_storage, noise, opened, put_version, safetensors_bytes
 
 CPU = torch.device("cpu")
@@ -30,6 +31,12 @@ TENSORS = {f"t{n}": torch.arange(700.0 * n).half() for n in range(12)} | {"ids":
 
 def staged(size: int, device: torch.device, staging: Staging) -> Destination:
     return StagedDestination(size, device, staging)
+
+
+def ten_byte_slots() -> Staging:
+    staging = Staging()
+    staging.need(10)
+    return staging
 
 
 def stored(data: bytes) -> Storage:
@@ -106,14 +113,15 @@ def test_checkpoints(make: MakeDestination, monkeypatch: pytest.MonkeyPatch) -> 
     out = BytesIO()
     torch.save(value, out)
     version = opened(stored(out.getvalue()))
-    found = Checkpoint(version.reader("f")).load(version.engine, CPU, make=make)
+    found = Checkpoint(version.reader("f")).load(Loading(version.engine, CPU, make=make))
     same(found, value)
     assert found["part"].data_ptr() == found["base"].data_ptr() + 20
 
 
 def test_slots_are_bounded_in_number_and_bytes() -> None:
     for slot, count in ((1 << 10, 16), (64 << 20, 4), (256 << 20, 2)):
-        staging = Staging(slot)
+        staging = Staging()
+        staging.need(slot)
         slots = [staging.take(pinned=False) for _ in range(count)]
         assert {len(made) for made in slots} == {slot}
         waiting = threading.Thread(target=lambda staging=staging: staging.take(pinned=False), daemon=True)
@@ -142,7 +150,7 @@ def test_files_of_one_load_share_their_slots(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_committed_is_in_flat_and_what_is_released_is_not() -> None:
-    made = StagedDestination(20, CPU, Staging(10))
+    made = StagedDestination(20, CPU, ten_byte_slots())
     first, second = Request(0, 10, 0, 1, 0), Request(10, 20, 1, 2, 10)
     for request, fill, commit in ((first, b"a", True), (second, b"b", False), (second, b"c", True)):
         view = made.acquire(request)
@@ -160,7 +168,7 @@ def test_views_share_memory_where_they_can() -> None:
 
 
 def test_memory_that_is_not_there_is_a_typed_error() -> None:
-    for make in (HostDestination, lambda size: StagedDestination(size, CPU, Staging(10))):
+    for make in (HostDestination, lambda size: StagedDestination(size, CPU, ten_byte_slots())):
         with pytest.raises(LocalError, match="no memory for"):
             make(1 << 60)
 

@@ -30,6 +30,7 @@ from hoist.storage.wrap import Counting
 from hoist.tensors.checkpoint import Checkpoint
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, read_index, weight_files
 from hoist.tensors.load import Loader
+from hoist.tensors.place import Loading
 
 Access = Literal["sequential", "tensors"]
 _HASH_BYTES = 8 << 20
@@ -59,7 +60,7 @@ def load_with_hoist(switch: Switch) -> Loaded:
         opened = replace(plain, storage=counting)
         name = _weight_file(opened)
         if name.endswith(CHECKPOINT_SUFFIXES):
-            value = Checkpoint(opened.reader(name)).load(opened.engine, torch.device("cpu"))
+            value = Checkpoint(opened.reader(name)).load(Loading(opened.engine, torch.device("cpu")))
         else:
             index = read_index([opened.source(name)], opened.engine)
             loader = Loader(opened.engine, torch.device("cpu"))

@@ -7,6 +7,8 @@ follows at once. The loaders take turns model by model, and the storage's raw li
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from hoist.bench.instance import Instance
 from hoist.bench.limits import cached_reader, direct_reader, limit_of, url_reader
 from hoist.bench.machine import machine_facts
-from hoist.bench.pagecache import cached_fraction, drop
 from hoist.bench.records import make_record
 from hoist.config import Config
 from hoist.errors import NotFound, UsageError
 from hoist.model.manifest import FileEntry
 from hoist.model.reference import Reference
+from hoist.pagecache import cached_fraction, drop
 from hoist.read.connect import connect
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
@@ -77,7 +79,9 @@ def run_switches(
         on_record(records[-1])
 
     with ExitStack() as stack:
-        instances = [stack.enter_context(Instance(loader, config.environ)) for loader in options.loaders]
+        memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-")))
+        environ = {**config.environ, "XDG_CACHE_HOME": str(memory)}
+        instances = [stack.enter_context(Instance(loader, environ)) for loader in options.loaders]
         for instance in instances:
             instance.free()
         for target in targets:
@@ -88,6 +92,8 @@ def run_switches(
                     note("limit", values)
                 for run in range(options.repeat):
                     for model in models:
+                        # A first switch knows nothing of the file, nor does it remember to have verified it.
+                        shutil.rmtree(memory / "hoist", ignore_errors=True)
                         for values in _switches(instances, storage, model, options):
                             note("switch", {"run": run, **values})
     return records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,7 @@ from hoist.storage.wrap import Counting
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, INDEX_SUFFIX, Weights, find_weights, read_index, weight_files
 
 if TYPE_CHECKING:
-    import torch
-
-    from hoist.tensors.device import Destination, Staging
+    pass
 
 _SAFETENSORS = (".safetensors",)
 
@@ -101,11 +99,11 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
     finally:
         weights.close()
     ended = time.perf_counter()
-    rest = ended - opened_at - watch.fetch_seconds - watch.transfer_seconds
+    rest = ended - opened_at - watch.seconds.get("fetch", 0.0) - watch.seconds.get("transfer", 0.0)
     timed = Timed(
         network_seconds=opened_at - began,
-        fetch_verify_seconds=watch.fetch_seconds,
-        transfer_seconds=watch.transfer_seconds,
+        fetch_verify_seconds=watch.seconds.get("fetch", 0.0),
+        transfer_seconds=watch.seconds.get("transfer", 0.0),
         deserialize_seconds=max(0.0, rest),
         seconds=ended - began,
         cpu_seconds=time.process_time() - cpu_began,
@@ -200,43 +198,17 @@ class _Counts:
         return counted
 
 
-@dataclass(slots=True)
 class _Watch:
-    """Stands between a loader and its destinations: memory is made, then filled, then finished."""
+    """Adds up the phases that a loader says it begins."""
 
-    fetch_seconds: float = 0.0
-    transfer_seconds: float = 0.0
-    _filling_since: float | None = field(default=None)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._phase, self._since = "", time.perf_counter()
 
-    def make(self, size: int, device: torch.device, staging: Staging) -> Destination:
-        from hoist.tensors.device import make_destination
-
-        began = time.perf_counter()
-        inner = make_destination(size, device, staging)
-        self._filling_since = time.perf_counter()
-        self.transfer_seconds += self._filling_since - began
-        return _Watched(inner, self)
-
-    def finish(self, inner: Destination) -> None:
-        began = time.perf_counter()
-        if self._filling_since is not None:
-            self.fetch_seconds += began - self._filling_since
-            self._filling_since = None
-        inner.finish()
-        self.transfer_seconds += time.perf_counter() - began
-
-
-class _Watched:
-    """A destination whose end of filling is noted."""
-
-    def __init__(self, inner: Destination, watch: _Watch) -> None:
-        self._inner = inner
-        self._watch = watch
-        self.flat = inner.flat
-        self.sink = inner.sink
-
-    def finish(self) -> None:
-        self._watch.finish(self._inner)
+    def begin(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self._phase, self._since = phase, now
 
 
 _Load = Callable[[], tuple[int, int]]
@@ -251,7 +223,7 @@ def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progre
     place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
     index = read_index(weights.sources, weights.engine)
     names = index.select(None, wanted.prefix)
-    loader = Loader(weights.engine, place, cast, progress.advance, watch.make)
+    loader = Loader(weights.engine, place, cast, progress.advance, watch.begin)
 
     def load() -> tuple[int, int]:
         tensors = loader.load(index, names)
@@ -264,6 +236,7 @@ def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progres
     from hoist.tensors.checkpoint import Checkpoint
     from hoist.tensors.device import torch_device
     from hoist.tensors.dtypes import cast_dtype
+    from hoist.tensors.place import Loading
 
     if wanted.prefix is not None:
         raise UsageError("--prefix works with safetensors; a checkpoint is loaded whole")
@@ -271,7 +244,7 @@ def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progres
     checkpoint = Checkpoint(RangeReader(weights.sources[0], weights.engine))
 
     def load() -> tuple[int, int]:
-        found = checkpoint.load(weights.engine, place, cast, progress.advance, watch.make)
+        found = checkpoint.load(Loading(weights.engine, place, cast, progress.advance, watch.begin))
         return _count(found)
 
     return load, sum(storage.size for storage in checkpoint.storages.values())

@@ -74,9 +74,12 @@ def plan_file(blocks: FileBlocks, request_bytes: int) -> Plan:
     return plan_ranges(blocks, [(0, blocks.size)], request_bytes)
 
 
-def plan_ranges(blocks: FileBlocks, ranges: Iterable[tuple[int, int]], request_bytes: int) -> Plan:
+def plan_ranges(
+    blocks: FileBlocks, ranges: Iterable[tuple[int, int]], request_bytes: int, *, in_place: bool = False
+) -> Plan:
     """The blocks that hold the half-open `ranges`, each once; about `request_bytes` a request.
 
+    `in_place`: the destination is the file itself, mapped, so every run lies at its own offset.
     Raises UsageError for a range that is not in the file.
     """
     runs: list[Run] = []
@@ -84,7 +87,7 @@ def plan_ranges(blocks: FileBlocks, ranges: Iterable[tuple[int, int]], request_b
     at = 0
     for first, last in _block_runs(blocks, ranges):
         begin, end = blocks.starts[first], blocks.starts[last]
-        at += (begin - at) % PAGE
+        at = begin if in_place else at + (begin - at) % PAGE
         requests += _requests(blocks, first, last, at - begin, request_bytes)
         runs.append(Run(begin, end, at))
         at += end - begin

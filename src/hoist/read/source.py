@@ -10,7 +10,11 @@ from hoist.errors import FileNotFound, InvalidFile, LocalError, PermissionDenied
 from hoist.model.blocks import FileBlocks, file_blocks
 from hoist.model.cut import BLOCK_TARGET, cut
 from hoist.storage.base import Storage, StoredFile, Traits
-from hoist.storage.posix import fill
+from hoist.storage.posix import fill, on_local_disk
+
+
+def _nowhere() -> Path | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Source:
     blocks: FileBlocks
     read_into: Callable[[int, memoryview], None]
     traits: Traits
+    local_path: Callable[[], Path | None] = _nowhere
+    """Asked just before a load: the local file to map instead of reading, if there is one."""
 
     @property
     def size(self) -> int:
@@ -36,7 +42,7 @@ def stored_source(storage: Storage, file: StoredFile, blocks: FileBlocks) -> Sou
     def read_into(offset: int, buffer: memoryview) -> None:
         storage.read_into(file, offset, buffer)
 
-    return Source(str(file), storage.address, blocks, read_into, storage.traits)
+    return Source(str(file), storage.address, blocks, read_into, storage.traits, lambda: storage.local_path(file))
 
 
 def local_source(path: Path) -> Source:
@@ -60,7 +66,8 @@ def local_source(path: Path) -> Source:
             raise LocalError(f"{path} is not a file")
     except OSError as error:
         raise local_error(error, path) from None
-    return Source(path.name, str(path.parent), file_blocks("", cut(size), []), read_into, Traits(BLOCK_TARGET, 8))
+    blocks, traits = file_blocks("", cut(size), []), Traits(BLOCK_TARGET, 8)
+    return Source(path.name, str(path.parent), blocks, read_into, traits, lambda: path if on_local_disk(path) else None)
 
 
 def local_error(error: OSError, path: Path) -> FileNotFound | PermissionDenied | LocalError:

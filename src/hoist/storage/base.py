@@ -134,6 +134,10 @@ class Storage(ABC):
         is shorter than that, StorageUnavailable if it is worth trying again.
         """
 
+    def local_path(self, file: StoredFile) -> Path | None:
+        """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
+        return None
+
     @abstractmethod
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         """Claim a label for the version whose manifest has this digest.

@@ -87,6 +87,9 @@ class BucketObjects:
             # A signature ends with the role's session, which may be sooner than it says.
             self._client.read_into(self.url(key, fresh=True), offset, buffer, what)
 
+    def local_path(self, key: str) -> Path | None:
+        return None
+
     def put(self, key: str, data: bytes) -> None:
         with translated(self.address, key):
             obstore.put(self.store, key, data, use_multipart=False)

@@ -20,10 +20,11 @@ from hoist.errors import (
     StorageNotFound,
     StorageUnavailable,
 )
+from hoist.pagecache import cached_fraction
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped
-from hoist.storage.posix import changed, fill, open_source
+from hoist.storage.posix import changed, fill, on_local_disk, open_source
 
 _COPY_BYTES = 8 << 20
 # A version never changes: an editor that opens one of its files should be told so.
@@ -64,6 +65,15 @@ class DirectoryObjects:
                 os.close(fd)
         if got != len(buffer):
             raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
+
+    def local_path(self, key: str) -> Path | None:
+        """Maps of a disk's files, and of what a network file system has brought here already: a network's own reads of a
+        map are small and come one by one."""
+        path = self.root / key
+        try:
+            return path if on_local_disk(path) or cached_fraction(path) == 1.0 else None
+        except (OSError, LocalError):
+            return None
 
     def put(self, key: str, data: bytes) -> None:
         with self._written(key, data) as made:

@@ -44,6 +44,9 @@ class MemoryObjects:
             raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
         buffer[:] = data
 
+    def local_path(self, key: str) -> Path | None:
+        return None
+
     def put(self, key: str, data: bytes) -> None:
         with self._lock:
             self._write(key, data)

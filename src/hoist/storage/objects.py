@@ -48,6 +48,9 @@ class Objects(Protocol):
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`; see Storage.read_into."""
 
+    def local_path(self, key: str) -> Path | None:
+        """See Storage.local_path."""
+
     def put(self, key: str, data: bytes) -> None:
         """Write a small object, atomically."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,3 +32,28 @@ def open_source(source: Path) -> BinaryIO:
 def changed(source: Path) -> LocalError:
     """What to raise for a file that is no longer what was scanned."""
     return LocalError(f"{source} changed while it was published: run the publish again")
+
+
+# What mounts a disk of this machine, or its memory; anything else may be a network away.
+_LOCAL_TYPES = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "overlay", "tmpfs", "erofs", "squashfs")
+)
+
+
+def on_local_disk(path: Path) -> bool:
+    """Whether a file lies on a disk or in the memory of this machine; False where that cannot be told. Raises OSError."""
+    device = path.stat().st_dev
+    return _file_system(os.major(device), os.minor(device)) in _LOCAL_TYPES
+
+
+@cache
+def _file_system(major: int, minor: int) -> str:
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        fields = line.split()
+        if fields[2] == f"{major}:{minor}" and "-" in fields:
+            return fields[fields.index("-") + 1]
+    return ""

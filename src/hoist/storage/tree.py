@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from hoist.errors import Conflict, FileNotFound, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest
@@ -58,6 +59,9 @@ class TreeStorage(Storage):
 
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
         self.objects.read_into(layout.file_key(file.version, file.entry.path), offset, buffer)
+
+    def local_path(self, file: StoredFile) -> Path | None:
+        return self.objects.local_path(layout.file_key(file.version, file.entry.path))
 
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         self._refuse_tag(version)

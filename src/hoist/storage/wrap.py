@@ -113,6 +113,13 @@ class Counting(Wrapper):
         self.calls: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
 
+    def local_path(self, file: StoredFile) -> Path | None:
+        """A file that is mapped is counted as read."""
+        found = self.inner.local_path(file)
+        if found:
+            self.before("map", file.entry.size)
+        return found
+
     def before(self, operation: str, size: int) -> None:
         with self._lock:
             self.calls[operation] = self.calls.get(operation, 0) + 1

@@ -14,15 +14,14 @@ import torch
 
 from hoist.errors import InvalidFile
 from hoist.model.formats.archive import PICKLE_MAGIC, ZIP_MAGIC, Entry, data_range, read_archive
-from hoist.read.engine import Engine, Job
 from hoist.read.file import RangeReader, VerifiedFile
-from hoist.read.plan import Plan, Request, plan_ranges
+from hoist.read.plan import Request
 from hoist.read.sink import Sink
 from hoist.storage.base import OnBytes
-from hoist.tensors.device import Destination, Staging, make_destination, torch_device, view_tensor
+from hoist.tensors.device import torch_device, view_tensor
 from hoist.tensors.dtypes import cast_dtype
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, find_weights
-from hoist.tensors.load import MakeDestination
+from hoist.tensors.place import Loading, Placed
 from hoist.tensors.unpickle import StorageRef, unpickle
 
 _HEADER_BYTES = 30
@@ -48,7 +47,7 @@ def load_checkpoint(
     try:
         (source,) = weights.sources
         checkpoint = Checkpoint(RangeReader(source, weights.engine))
-        return checkpoint.load(weights.engine, place, cast, on_bytes)
+        return checkpoint.load(Loading(weights.engine, place, cast, on_bytes))
     finally:
         weights.close()
 
@@ -87,24 +86,13 @@ class Checkpoint:
         self.storages: dict[str, StorageRef] = {}
         self.outline: Any = unpickle(self._pickle, self._note, self.name)
 
-    def load(
-        self,
-        engine: Engine,
-        device: torch.device,
-        dtype: torch.dtype | None = None,
-        on_bytes: OnBytes | None = None,
-        make: MakeDestination = make_destination,
-    ) -> Any:
+    def load(self, loading: Loading) -> Any:
         """Fetch every storage and rebuild the object. Raises DamagedBlock, InvalidFile, and what a storage may."""
-        source = self._reader.source
         spans = self._spans()
-        plan = plan_ranges(source.blocks, spans.values(), source.traits.request_bytes)
-        destination = make(plan.size, device, Staging(plan.largest))
-        peeking = _Peeking(destination.sink, [begin for begin, _ in spans.values()])
-        engine.run([Job(source, request, peeking) for request in plan.requests], on_bytes=on_bytes)
-        destination.finish()
-        flats = {key: self._flat(key, limit, plan, destination, peeking) for key, (_, limit) in spans.items()}
-        return unpickle(self._pickle, _rebuilder(flats, device, dtype), self.name)
+        headers = _Headers([begin for begin, _ in spans.values()])
+        (placed,) = loading.fetch([(self._reader.source, list(spans.values()))], headers.before)
+        flats = {key: self._flat(key, limit, placed, headers) for key, (_, limit) in spans.items()}
+        return unpickle(self._pickle, _rebuilder(flats, loading.device, loading.dtype), self.name)
 
     def _note(
         self, storage: StorageRef, dtype: torch.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
@@ -127,17 +115,17 @@ class Checkpoint:
             spans[key] = (entry.header, min(after[entry.header], longest))
         return spans
 
-    def _flat(self, key: str, limit: int, plan: Plan, destination: Destination, peeking: _Peeking) -> torch.Tensor:
+    def _flat(self, key: str, limit: int, placed: Placed, headers: _Headers) -> torch.Tensor:
         entry = self._archive.entry(f"data/{key}")
-        begin, end = self._data_range(entry, peeking)
+        begin, end = self._data_range(entry, headers)
         if end > limit:
             raise InvalidFile(f"{self.name}: lying zip checkpoint: entry {entry.name!r} runs into the next")
-        at = plan.locate(begin, end)
-        return view_tensor(destination.flat, at, end - begin, torch.uint8, (end - begin,))
+        at = placed.plan.locate(begin, end)
+        return view_tensor(placed.flat, at, end - begin, torch.uint8, (end - begin,))
 
-    def _data_range(self, entry: Entry, peeking: _Peeking) -> tuple[int, int]:
+    def _data_range(self, entry: Entry, headers: _Headers) -> tuple[int, int]:
         def read(begin: int, end: int) -> bytes:
-            seen = peeking.seen.get(begin)
+            seen = headers.seen.get(begin)
             return seen if seen is not None else self._reader.read(begin, end)
 
         return data_range(entry, read, self._reader.source.size)
@@ -154,23 +142,35 @@ class Checkpoint:
         raise InvalidFile(f"{self.name} is not a torch checkpoint: it is no zip archive")
 
 
-class _Peeking:
-    """Passes requests on to a sink, and keeps the local zip headers that go by, wherever the bytes end up."""
+class _Headers:
+    """The local zip headers at `positions`, kept as they go by, wherever the bytes end up."""
 
-    def __init__(self, sink: Sink, positions: list[int]) -> None:
-        self._sink = sink
+    def __init__(self, positions: list[int]) -> None:
         self._positions = sorted(positions)
         self.seen: dict[int, bytes] = {}
 
-    def acquire(self, request: Request) -> memoryview:
-        return self._sink.acquire(request)
+    def before(self, sink: Sink) -> Sink:
+        """A sink that looks, and passes everything on to `sink`."""
+        return _Peeking(sink, self._look)
 
-    def commit(self, request: Request, view: memoryview) -> None:
+    def _look(self, request: Request, view: memoryview) -> None:
         first = bisect_left(self._positions, request.begin)
         last = bisect_left(self._positions, request.end - _HEADER_BYTES + 1)
         for position in self._positions[first:last]:
             at = position - request.begin
             self.seen[position] = bytes(view[at : at + _HEADER_BYTES])
+
+
+class _Peeking:
+    def __init__(self, sink: Sink, look: Callable[[Request, memoryview], None]) -> None:
+        self._sink = sink
+        self._look = look
+
+    def acquire(self, request: Request) -> memoryview:
+        return self._sink.acquire(request)
+
+    def commit(self, request: Request, view: memoryview) -> None:
+        self._look(request, view)
         self._sink.commit(request, view)
 
     def release(self, view: memoryview) -> None:

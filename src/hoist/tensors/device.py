@@ -54,11 +54,16 @@ class Staging:
     On CUDA they are pinned. All together take at most 256 MiB, however many files there are.
     """
 
-    def __init__(self, slot_bytes: int) -> None:
-        self._slot_bytes = max(1, slot_bytes)
+    def __init__(self) -> None:
+        self._slot_bytes = 1
         self._lock = Lock()
-        self._left = max(2, min(_MOST_SLOTS, _STAGING_BYTES // self._slot_bytes))
+        self._left = _MOST_SLOTS
         self._free: Queue[tuple[torch.Tensor, torch.cuda.Event | None]] = Queue()
+
+    def need(self, slot_bytes: int) -> None:
+        """Make slots large enough for such a request; before the first is taken."""
+        self._slot_bytes = max(self._slot_bytes, slot_bytes)
+        self._left = max(2, min(_MOST_SLOTS, _STAGING_BYTES // self._slot_bytes))
 
     def take(self, *, pinned: bool) -> torch.Tensor:
         """A slot whose last copy is over; waits until there is one."""

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from hoist.errors import InvalidFile
 from hoist.model.formats.safetensors import TensorInfo
-from hoist.read.engine import Engine, Job
-from hoist.read.plan import Plan, plan_ranges
-from hoist.read.source import Source
-from hoist.storage.base import OnBytes
-from hoist.tensors.device import Destination, Staging, make_destination, view_tensor
+from hoist.read.plan import Plan
+from hoist.tensors.device import view_tensor
 from hoist.tensors.dtypes import torch_dtype
 from hoist.tensors.index import TensorFile, TensorIndex
+from hoist.tensors.place import Loading
 
 # How much is fetched before it is cast, where a cast is wanted: the memory that a cast costs.
 _CAST_BYTES = 64 << 20
-MakeDestination = Callable[[int, torch.device, Staging], Destination]
 
 
 @dataclass(frozen=True)
-class Loader:
-    """How to load: the engine, the device, the dtype to cast floating tensors to, and who is told of bytes."""
-
-    engine: Engine
-    device: torch.device
-    dtype: torch.dtype | None = None
-    on_bytes: OnBytes | None = None
-    make: MakeDestination = make_destination
+class Loader(Loading):
+    """Loads the tensors of safetensors files; see Loading for its fields."""
 
     def load(self, index: TensorIndex, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors of those names, in their order. Raises DamagedBlock, InvalidFile, and what a storage may."""
@@ -64,21 +55,13 @@ class Loader:
         return self._cast(self._fetch([(file, [part])]))[tensor.name]
 
     def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> dict[str, torch.Tensor]:
-        plans = [_plan(file.source, tensors) for file, tensors in wanted]
-        staging = Staging(max((plan.largest for plan in plans), default=0))
-        jobs: list[Job] = []
-        placed: list[tuple[Destination, Plan, list[TensorInfo]]] = []
-        for plan, (file, tensors) in zip(plans, wanted, strict=True):
-            destination = self.make(plan.size, self.device, staging)
-            jobs += [Job(file.source, request, destination.sink) for request in plan.requests]
-            placed.append((destination, plan, tensors))
-        self.engine.run(jobs, on_bytes=self.on_bytes)
-        found: dict[str, torch.Tensor] = {}
-        for destination, plan, tensors in placed:
-            destination.finish()
-            for tensor in tensors:
-                found[tensor.name] = _view(destination.flat, plan, tensor)
-        return found
+        ranges = [(file.source, [(tensor.begin, tensor.end) for tensor in tensors]) for file, tensors in wanted]
+        placed = self.fetch(ranges)
+        return {
+            tensor.name: _view(each.flat, each.plan, tensor)
+            for each, (_, tensors) in zip(placed, wanted, strict=True)
+            for tensor in tensors
+        }
 
     def _cast(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self.dtype is None:
@@ -88,11 +71,6 @@ class Loader:
             name: tensor.to(self.dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
             for name, tensor in tensors.items()
         }
-
-
-def _plan(source: Source, tensors: list[TensorInfo]) -> Plan:
-    ranges = [(tensor.begin, tensor.end) for tensor in tensors]
-    return plan_ranges(source.blocks, ranges, source.traits.request_bytes)
 
 
 def _batches(tensors: list[TensorInfo]) -> Iterator[list[TensorInfo]]:

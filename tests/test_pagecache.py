@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hoist.bench import pagecache
+from hoist import pagecache
 
 SIZE = 8 << 20
 

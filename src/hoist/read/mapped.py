@@ -1,0 +1,92 @@
+"""A local file's weights mapped instead of copied: the page cache holds the one copy, and a second load finds it there.
+
+The mapping is private: writing to a tensor never reaches the file. The engine's requests bring the pages in, deep enough
+to keep a disk busy, and each block is hashed where it lies; a file that this host has verified is not hashed again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from hoist.errors import LocalError
+from hoist.read.source import Source, local_error
+from hoist.read.trust import TrustedFiles, identity
+
+_POPULATE_READ = 22
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class MappedFile:
+    """A source's local file in memory; `memory` lives for as long as anything refers to it.
+
+    `source` is what the engine reads in the original's place: reading it brings pages in and copies nothing, and it has
+    no digests if they need no check. Close it, or use `with`.
+    """
+
+    def __init__(self, fd: int, memory: mmap.mmap, source: Source, trusted: TrustedFiles | None) -> None:
+        self.memory = memory
+        self._fd = fd
+        self._digest = source.blocks.file_digest
+        self._trusted = trusted if source.blocks.digests else None
+        self._name = identity(fd, self._digest)
+        known = self._trusted is not None and self._trusted.knows(self._name)
+        blocks = replace(source.blocks, digests=b"") if known else source.blocks
+        self.source = replace(source, blocks=blocks, read_into=_page_reader(fd, memory))
+
+    def remember(self) -> None:
+        """All blocks of the file are verified: say so to the next load."""
+        if self._trusted:
+            self._trusted.remember(self._fd, self._name, self._digest)
+
+    def close(self) -> None:
+        """Let the file go; the mapping stays for as long as it is referred to."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> MappedFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def map_file(source: Source, path: Path, trusted: TrustedFiles | None) -> MappedFile | None:
+    """Map a source's local file; None if it is not of the size that it should be, which reading will then report.
+
+    Raises FileNotFound, PermissionDenied, LocalError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.fstat(fd).st_size != source.size or not source.size:
+            os.close(fd)
+            return None
+        try:
+            memory = mmap.mmap(fd, source.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        except OSError as error:
+            os.close(fd)
+            raise LocalError(f"cannot map {path}: {error.strerror}") from None
+    except OSError as error:
+        raise local_error(error, path) from None
+    return MappedFile(fd, memory, source, trusted)
+
+
+def _page_reader(fd: int, memory: mmap.mmap) -> Callable[[int, memoryview], None]:
+    """Reads nothing into the buffer, which is the mapping itself, but has the kernel bring its pages in."""
+
+    def read_into(offset: int, buffer: memoryview) -> None:
+        with suppress(OSError):
+            os.posix_fadvise(fd, offset, len(buffer), os.POSIX_FADV_WILLNEED)
+        start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        # One call instead of a fault for every few pages; older kernels refuse it, and the faults come when hashing.
+        _LIBC.madvise(base + start, offset + len(buffer) - start, _POPULATE_READ)
+
+    return read_into
