@@ -30,7 +30,8 @@ def _nearest(storage: Storage, reference: Reference) -> str:
     labels = [version.label for version in storage.versions(reference.name)]
     labels += [tag.tag for tag in storage.tags(reference.name)]
     if labels:
-        shown = get_close_matches(reference.label or "", labels, _SHOW, 0.3) or labels[-_SHOW:]
+        near = get_close_matches(reference.label or "", labels, _SHOW, 0.3) or labels[-_SHOW:]
+        shown = labels if len(labels) <= _SHOW else near
         return f"; {reference.name} has {', '.join(shown)}" + (", ..." if len(labels) > len(shown) else "")
     names = sorted({version.name for version in islice(storage.versions(), _LOOK_AT)})
     near = get_close_matches(reference.name, names, _SHOW, 0.4)
