@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import LocalError
+from hoist.pagecache import cached_fraction
 from hoist.read.source import Source, local_error
 from hoist.read.trust import TrustedFiles, identity
 
@@ -27,16 +28,17 @@ class MappedFile:
     """A source's local file in memory; `memory` lives for as long as anything refers to it.
 
     `source` is what the engine reads in the original's place: reading it brings pages in and copies nothing, and it has
-    no digests if they need no check. Close it, or use `with`.
+    no digests if they need no check. `ready`: there is nothing to read at all. Close it, or use `with`.
     """
 
-    def __init__(self, fd: int, memory: mmap.mmap, source: Source, trusted: TrustedFiles | None) -> None:
+    def __init__(self, fd: int, path: Path, memory: mmap.mmap, source: Source, trusted: TrustedFiles | None) -> None:
         self.memory = memory
         self._fd = fd
         self._digest = source.blocks.file_digest
         self._trusted = trusted if source.blocks.digests else None
         self._name = identity(fd, self._digest)
         known = self._trusted is not None and self._trusted.knows(self._name)
+        self.ready = known and _is_cached(path)
         blocks = replace(source.blocks, digests=b"") if known else source.blocks
         self.source = replace(source, blocks=blocks, read_into=_page_reader(fd, memory))
 
@@ -75,7 +77,14 @@ def map_file(source: Source, path: Path, trusted: TrustedFiles | None) -> Mapped
             raise LocalError(f"cannot map {path}: {error.strerror}") from None
     except OSError as error:
         raise local_error(error, path) from None
-    return MappedFile(fd, memory, source, trusted)
+    return MappedFile(fd, path, memory, source, trusted)
+
+
+def _is_cached(path: Path) -> bool:
+    try:
+        return cached_fraction(path) == 1.0
+    except LocalError:
+        return False
 
 
 def _page_reader(fd: int, memory: mmap.mmap) -> Callable[[int, memoryview], None]:

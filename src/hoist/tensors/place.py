@@ -49,8 +49,7 @@ class Loading:
             for source, ranges in wanted:
                 placed.append(self._place(source, ranges, staging))
             self.on_phase("fetch")
-            jobs = [job for each in placed for job in each.jobs(peek)]
-            self.engine.run(jobs, on_bytes=self.on_bytes)
+            self.engine.run([job for each in placed for job in self._jobs(each, peek)], on_bytes=self.on_bytes)
             self.on_phase("transfer")
             for each in placed:
                 each.finish()
@@ -59,6 +58,17 @@ class Loading:
                 each.close()
         self.on_phase("deserialize")
         return placed
+
+    def _jobs(self, placed: Placed, peek: Peek | None) -> list[Job]:
+        """What the engine has to do for one file: nothing if all its pages are here, and verified before."""
+        sink = peek(placed.destination.sink) if peek else placed.destination.sink
+        if not (placed.mapped and placed.mapped.ready):
+            return [Job(placed.source, request, sink) for request in placed.plan.requests]
+        for request in placed.plan.requests:
+            sink.commit(request, sink.acquire(request))
+        if self.on_bytes:
+            self.on_bytes(placed.plan.bytes_read)
+        return []
 
     def _place(self, source: Source, ranges: list[tuple[int, int]], staging: Staging) -> Placed:
         mapped = self._map(source)
@@ -96,11 +106,6 @@ class Placed:
     def flat(self) -> torch.Tensor:
         """The memory as bytes; `plan.locate` says what lies where."""
         return self.destination.flat
-
-    def jobs(self, peek: Peek | None) -> list[Job]:
-        """What the engine has to do."""
-        sink = peek(self.destination.sink) if peek else self.destination.sink
-        return [Job(self.source, request, sink) for request in self.plan.requests]
 
     def finish(self) -> None:
         """Wait for the bytes; remember a mapped file of which every block was read."""
