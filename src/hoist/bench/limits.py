@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from urllib.parse import urlsplit
@@ -70,6 +70,9 @@ def url_reader(url: str, ca_bundle: str | None = None) -> OpenReader:
                 sock = ssl.create_default_context(cafile=ca_bundle).wrap_socket(sock, server_hostname=parts.hostname)
             yield read
         finally:
+            # A thread that waits for the server wakes up.
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
     return open_reader
@@ -83,13 +86,22 @@ def _rate(size: int, open_reader: OpenReader, memory: memoryview, depth: int) ->
         for offset in _shared(steps, lock):
             read(offset, memory[offset : min(offset + _STEP, size)])
 
+    pool = ThreadPoolExecutor(depth, "hoist-limit")
     with ExitStack() as stack:
+        # Last in, first out: by Ctrl-C no step is begun any more, the readers are closed, and then the threads end.
+        stack.callback(pool.shutdown)
         readers = [stack.enter_context(open_reader()) for _ in range(depth)]
-        pool = stack.enter_context(ThreadPoolExecutor(depth))
+        stack.callback(_exhaust, steps, lock)
         began = time.perf_counter()
         for done in [pool.submit(work, reader) for reader in readers]:
             done.result()
         return size / (time.perf_counter() - began)
+
+
+def _exhaust(steps: Iterator[int], lock: Lock) -> None:
+    with lock:
+        for _ in steps:
+            pass
 
 
 def _shared(steps: Iterator[int], lock: Lock) -> Iterator[int]:

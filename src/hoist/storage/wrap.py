@@ -14,7 +14,7 @@ from hoist.storage.base import OnBytes, Publication, Storage, StoredFile, Tag, V
 
 
 class Wrapper(Storage):
-    """Passes everything on. Subclasses change `around`, which is told of each operation and its bytes."""
+    """Passes everything on. Subclasses change `before` and `after_read`."""
 
     def __init__(self, inner: Storage) -> None:
         self.inner = inner

@@ -54,6 +54,8 @@ def _flags(children: Children, port: int) -> list[str]:
         # Files put into the folder by other means are served soon; at 0, rclone reads folders again at each step of a
         # path, and a few writes take minutes.
         "--dir-cache-time=1s",
+        # With ETags rclone hashes the whole file for each request, also for a small range of it.
+        "--etag-hash=",
         # Parts sent in parallel arrive out of order: room for 32 of 64 MiB before the sender is held back.
         "--multipart-streaming-buffer-limit=2Gi",
         "--multipart-streaming-buffer-total=4Gi",
