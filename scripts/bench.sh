@@ -13,7 +13,7 @@ run() { # NAME OPTION...: one demo, its records in a file of its own
 }
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
-run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 5 --server radosgw
+run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 3 --server radosgw
 run real-size-rclone --scale 1 --only anything-v5.0 --repeat 3 --server rclone
 # The access pattern: tensor by tensor in the order in which a model asks, and no whole-file hash.
 run tensor-order --scale 0.5 --only anything-v5.0 --repeat 3 --access tensors --no-hash
