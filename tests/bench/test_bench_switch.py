@@ -11,8 +11,10 @@ import pytest
 
 from hoist.bench.demo import run_demo
 from hoist.bench.fixtures import FIXTURES
+from hoist.bench.records import append_records
 from hoist.bench.switch import Options, Target, find_models, run_switches
 from hoist.bench.table import align, switch_table
+from hoist.cli import main
 from hoist.config import load_config
 from hoist.errors import LocalError, NotFound, UsageError
 from hoist.read.connect import connect
@@ -71,6 +73,12 @@ def test_the_table_shows_every_model_on_every_storage(demo: Any) -> None:
     assert text.count("raw limit in this run") == 3
     assert "3.97" in text and "1.99" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_recorded_switches_are_shown_again(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append_records(tmp_path / "records.jsonl", demo.records)
+    assert main(["bench", "table", str(tmp_path / "records.jsonl")]) == 0
+    assert capsys.readouterr().out.strip() == "\n".join(switch_table(demo.records, demo.real_sizes)).strip()
 
 
 def test_models_are_found_by_name_and_missing_ones_told(tmp_path: Path) -> None:

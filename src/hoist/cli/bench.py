@@ -24,6 +24,7 @@ def add_to(root: Root) -> None:
     commands: Commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_fixtures(commands)
     measure.add_switch(commands)
+    measure.add_table(commands)
     measure.add_to(root)
 
 

@@ -63,6 +63,18 @@ def add_switch(commands: Commands) -> None:
     _add_common(parser)
 
 
+def add_table(commands: Commands) -> None:
+    """Add `bench table`."""
+    parser = add_command(
+        commands,
+        "table",
+        run_table,
+        "Show the table of recorded switches",
+        examples=("hoist bench table benchmarks/records/*.jsonl",),
+    )
+    completes(parser.add_argument("files", metavar="FILE", nargs="+", help="records, as --record writes them"), "file")
+
+
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
@@ -123,6 +135,23 @@ def run_switch(args: Namespace) -> int:
         progress.close()
         records = run_switches(targets, load_config(), options, note)
     _finish(args, records, {})
+    return 0
+
+
+def run_table(args: Namespace) -> int:
+    """Show what was recorded, a table a file."""
+    from pathlib import Path
+
+    from hoist.bench.fixtures import FIXTURES
+    from hoist.bench.records import read_records
+    from hoist.bench.table import switch_table
+
+    for file in args.files:
+        records = list(read_records(Path(file)))
+        # A fixture that was recorded at its real size needs no second column for it.
+        sizes = {record["file"]: record["size"] / (1 << 30) for record in records if record["bench"] == "switch"}
+        scaled = {f.file_name: f.listed_gib for f in FIXTURES if sizes.get(f.file_name, f.listed_gib) < 0.9 * f.listed_gib}
+        print("\n".join([*([file, ""] if len(args.files) > 1 else []), *switch_table(records, scaled), ""]))
     return 0
 
 
