@@ -17,6 +17,8 @@ from hoist.errors import FileNotFound, UsageError
 from hoist.read.version import OpenedVersion
 from hoist.storage.wrap import Counting
 from hoist.tensors import index as index_module
+from hoist.tensors.index import read_index
+from hoist.tensors.lazy import LazyTensors
 from makers import memory_storage, opened, put_version
 
 TENSORS = {
@@ -152,3 +154,20 @@ def test_a_tensor_brings_only_its_own_blocks(counting: Counting) -> None:
         before = counting.bytes["read_into"]
         assert torch.equal(ours.get_tensor("first"), torch.ones(2000))
         assert counting.bytes["read_into"] - before <= 3 * BLOCK
+
+
+def test_each_block_is_fetched_once_in_any_order_and_memory_is_shared() -> None:
+    tensors = {f"t{n:03}": torch.full((500,), float(n)) for n in range(200)}
+    storage = memory_storage()
+    put_version(storage, {"m.safetensors": safetensors.torch.save(tensors)}, 1 << 14)
+    counting = Counting(storage)
+    version = opened(counting)
+    lazy = LazyTensors(read_index([version.source("m.safetensors")], version.engine), version.engine)
+    counting.bytes.clear()
+    names = sorted(tensors, key=lambda name: name[::-1])
+    found = {name: lazy.tensor(name) for name in names}
+    for name in names:
+        assert found[name].equal(tensors[name])
+        assert lazy.tensor(name).data_ptr() == found[name].data_ptr()
+    assert counting.bytes["read_into"] <= version.entry("m.safetensors").size
+    assert len({tensor.untyped_storage().data_ptr() for tensor in found.values()}) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +30,7 @@ from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting
 from hoist.tensors.checkpoint import Checkpoint
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, read_index, weight_files
+from hoist.tensors.lazy import LazyTensors
 from hoist.tensors.load import Loader
 from hoist.tensors.place import Loading
 
@@ -63,11 +65,11 @@ def load_with_hoist(switch: Switch) -> Loaded:
             value = Checkpoint(opened.reader(name)).load(Loading(opened.engine, torch.device("cpu")))
         else:
             index = read_index([opened.source(name)], opened.engine)
-            loader = Loader(opened.engine, torch.device("cpu"))
             if switch.access == "tensors":
-                value = {key: loader.load(index, [key])[key] for key in _model_order(index.by_name)}
+                with closing(LazyTensors(index, opened.engine)) as lazy:
+                    value = {key: lazy.tensor(key) for key in _model_order(index.by_name)}
             else:
-                value = loader.load(index, index.by_name)
+                value = Loader(opened.engine, torch.device("cpu")).load(index, index.by_name)
         return Loaded(value, sum(counting.bytes.values()))
 
 

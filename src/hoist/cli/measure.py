@@ -150,7 +150,9 @@ def run_table(args: Namespace) -> int:
         records = list(read_records(Path(file)))
         # A fixture that was recorded at its real size needs no second column for it.
         sizes = {record["file"]: record["size"] / (1 << 30) for record in records if record["bench"] == "switch"}
-        scaled = {f.file_name: f.listed_gib for f in FIXTURES if sizes.get(f.file_name, f.listed_gib) < 0.9 * f.listed_gib}
+        scaled = {
+            f.file_name: f.listed_gib for f in FIXTURES if sizes.get(f.file_name, f.listed_gib) < 0.9 * f.listed_gib
+        }
         print("\n".join([*([file, ""] if len(args.files) > 1 else []), *switch_table(records, scaled), ""]))
     return 0
 

@@ -42,23 +42,11 @@ class Loader(Loading):
                     found |= self._cast(self._fetch([(files[key], batch)]))
         return {name: found[name] for name in names}
 
-    def fetch_rows(self, file: TensorFile, tensor: TensorInfo, begin: int, end: int) -> torch.Tensor:
-        """Rows `begin` to `end` of a tensor's first dimension, fetching no more than the blocks that hold them."""
-        row = (tensor.end - tensor.begin) // max(1, tensor.shape[0])
-        part = TensorInfo(
-            tensor.name,
-            tensor.dtype,
-            (end - begin, *tensor.shape[1:]),
-            tensor.begin + begin * row,
-            tensor.begin + end * row,
-        )
-        return self._cast(self._fetch([(file, [part])]))[tensor.name]
-
     def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> dict[str, torch.Tensor]:
         ranges = [(file.source, [(tensor.begin, tensor.end) for tensor in tensors]) for file, tensors in wanted]
         placed = self.fetch(ranges)
         return {
-            tensor.name: _view(each.flat, each.plan, tensor)
+            tensor.name: tensor_at(each.flat, _locate(each.plan, tensor), tensor)
             for each, (_, tensors) in zip(placed, wanted, strict=True)
             for tensor in tensors
         }
@@ -84,7 +72,8 @@ def _batches(tensors: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield batch
 
 
-def _view(flat: torch.Tensor, plan: Plan, tensor: TensorInfo) -> torch.Tensor:
+def tensor_at(flat: torch.Tensor, at: int, tensor: TensorInfo) -> torch.Tensor:
+    """The tensor whose bytes lie in `flat` from `at`. Raises InvalidFile if torch cannot hold it."""
     dtype = torch_dtype(tensor.dtype)
     shape = tensor.shape
     if tensor.dtype == "F4":
@@ -96,6 +85,9 @@ def _view(flat: torch.Tensor, plan: Plan, tensor: TensorInfo) -> torch.Tensor:
             return torch.empty(shape, dtype=dtype, device=flat.device)
         except RuntimeError:
             raise InvalidFile(f"tensor {tensor.name!r} has a shape that torch cannot hold") from None
-    at = plan.locate(tensor.begin, tensor.end)
     assert size == math.prod(shape) * dtype.itemsize
     return view_tensor(flat, at, size, dtype, shape)
+
+
+def _locate(plan: Plan, tensor: TensorInfo) -> int:
+    return plan.locate(tensor.begin, tensor.end) if tensor.end > tensor.begin else 0

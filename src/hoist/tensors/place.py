@@ -59,6 +59,10 @@ class Loading:
         self.on_phase("deserialize")
         return placed
 
+    def place_whole(self, source: Source) -> Placed:
+        """Memory for a whole file laid out as the file is, to be filled bit by bit. The caller closes it."""
+        return self._place(source, [(0, source.size)], Staging())
+
     def _jobs(self, placed: Placed, peek: Peek | None) -> list[Job]:
         """What the engine has to do for one file: nothing if all its pages are here, and verified before."""
         sink = peek(placed.destination.sink) if peek else placed.destination.sink

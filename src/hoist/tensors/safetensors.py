@@ -13,7 +13,8 @@ from hoist.model.formats.safetensors import TensorInfo
 from hoist.storage.base import OnBytes
 from hoist.tensors.device import torch_device
 from hoist.tensors.dtypes import cast_dtype
-from hoist.tensors.index import TensorFile, find_weights, read_index
+from hoist.tensors.index import find_weights, read_index
+from hoist.tensors.lazy import LazyTensors
 from hoist.tensors.load import Loader
 
 SUFFIXES = (".safetensors",)
@@ -54,6 +55,7 @@ class safe_open:  # noqa: N801 safetensors' own name, of which this is a drop-in
     """Open a safetensors file (or all shards of an index) and fetch tensors one by one, as safetensors' own does.
 
     `filename` is a local path or a location; `file` one file of that location, needed only where there are several.
+    Each block is fetched once, whatever tensors ask for it; on the CPU the tensors are views of one buffer a file.
     Raises what `load_file` does.
     """
 
@@ -75,12 +77,14 @@ class safe_open:  # noqa: N801 safetensors' own name, of which this is a drop-in
         except BaseException:
             self._weights.close()
             raise
-        self._loader = Loader(self._weights.engine, place)
+        self._place = place
+        self._tensors = LazyTensors(self._index, self._weights.engine)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._tensors.close()
         self._weights.close()
 
     def keys(self) -> list[str]:
@@ -98,15 +102,15 @@ class safe_open:  # noqa: N801 safetensors' own name, of which this is a drop-in
     def get_tensor(self, name: str) -> Any:
         """One tensor. Raises FileNotFound if there is none of that name."""
         self._find(name)
-        return self._out(self._loader.load(self._index, [name])[name])
+        return self._out(self._tensors.tensor(name).to(self._place))
 
     def get_slice(self, name: str) -> TensorSlice:
         """One tensor, of which only the rows asked for are fetched. Raises FileNotFound."""
-        return TensorSlice(self, *self._find(name))
+        return TensorSlice(self, self._find(name))
 
-    def _find(self, name: str) -> tuple[TensorFile, TensorInfo]:
+    def _find(self, name: str) -> TensorInfo:
         try:
-            return self._index.by_name[name]
+            return self._index.by_name[name][1]
         except KeyError:
             raise FileNotFound(f"there is no tensor {name!r}") from None
 
@@ -122,9 +126,8 @@ class safe_open:  # noqa: N801 safetensors' own name, of which this is a drop-in
 class TensorSlice:
     """A tensor that is fetched when it is indexed; leading rows bring only their own bytes."""
 
-    def __init__(self, opened: safe_open, file: TensorFile, tensor: TensorInfo) -> None:
+    def __init__(self, opened: safe_open, tensor: TensorInfo) -> None:
         self._opened = opened
-        self._file = file
         self._tensor = tensor
 
     def get_shape(self) -> list[int]:
@@ -138,12 +141,12 @@ class TensorSlice:
     def __getitem__(self, index: Any) -> Any:
         items = index if isinstance(index, tuple) else (index,)
         rows = self._leading_rows(items[0]) if items else None
+        name, opened = self._tensor.name, self._opened
         if rows is None:
-            name = self._tensor.name
-            return self._opened._out(self._opened._loader.load(self._opened._index, [name])[name][index])
+            return opened._out(opened._tensors.tensor(name)[index].to(opened._place))
         begin, end, first = rows
-        part = self._opened._loader.fetch_rows(self._file, self._tensor, begin, end)
-        return self._opened._out(part[(first, *items[1:])])
+        part = opened._tensors.rows(name, begin, end)
+        return opened._out(part[(first, *items[1:])].to(opened._place))
 
     def _leading_rows(self, item: Any) -> tuple[int, int, Any] | None:
         """The rows that the first index needs, and what to index them with; None where all are needed."""

@@ -1,0 +1,79 @@
+"""Tensors fetched one by one, in any order: each block of a file comes once, whatever tensors ask for it."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import torch
+
+from hoist.model.formats.safetensors import TensorInfo
+from hoist.read.engine import Engine, Job
+from hoist.read.plan import plan_ranges
+from hoist.read.source import Source
+from hoist.tensors.index import TensorFile, TensorIndex
+from hoist.tensors.load import tensor_at
+from hoist.tensors.place import Loading, Placed
+
+
+class LazyTensors:
+    """The tensors of an index in host memory, fetched when they are asked for. Close it when no more are.
+
+    A file's tensors are views of one buffer of the file's size, of which only what was fetched takes memory; or of the
+    file itself, mapped.
+    """
+
+    def __init__(self, index: TensorIndex, engine: Engine) -> None:
+        self._index = index
+        self._loading = Loading(engine, torch.device("cpu"))
+        self._files: dict[int, _LazyFile] = {}
+        self._lock = Lock()
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor. Raises DamagedBlock, InvalidFile, and what a storage may."""
+        file, tensor = self._index.by_name[name]
+        return tensor_at(self._file(file).fetch(tensor.begin, tensor.end), tensor.begin, tensor)
+
+    def rows(self, name: str, begin: int, end: int) -> torch.Tensor:
+        """Rows `begin` to `end` of a tensor's first dimension, fetching no more than the blocks that hold them."""
+        file, tensor = self._index.by_name[name]
+        row = (tensor.end - tensor.begin) // max(1, tensor.shape[0])
+        first, last = tensor.begin + begin * row, tensor.begin + end * row
+        part = TensorInfo(name, tensor.dtype, (end - begin, *tensor.shape[1:]), first, last)
+        return tensor_at(self._file(file).fetch(first, last), first, part)
+
+    def close(self) -> None:
+        """Let the files go; the tensors stay."""
+        for file in self._files.values():
+            file.placed.close()
+
+    def _file(self, file: TensorFile) -> _LazyFile:
+        with self._lock:
+            if id(file) not in self._files:
+                self._files[id(file)] = _LazyFile(file.source, self._loading)
+            return self._files[id(file)]
+
+
+class _LazyFile:
+    """One file's memory, and which of its blocks are there."""
+
+    def __init__(self, source: Source, loading: Loading) -> None:
+        self._engine = loading.engine
+        self._lock = Lock()
+        self.placed: Placed = loading.place_whole(source)
+        ready = self.placed.mapped is not None and self.placed.mapped.ready
+        self._here = bytearray([ready]) * len(source.blocks)
+
+    def fetch(self, begin: int, end: int) -> torch.Tensor:
+        """The file's memory, in which the bytes from `begin` to `end` are there and verified."""
+        source = self.placed.source
+        with self._lock:
+            missing = [index for index in source.blocks.covering(begin, end) if not self._here[index]]
+            if missing:
+                spans = [source.blocks.span(index) for index in missing]
+                plan = plan_ranges(source.blocks, spans, source.traits.request_bytes, in_place=True)
+                self._engine.run(Job(source, request, self.placed.destination.sink) for request in plan.requests)
+                for index in missing:
+                    self._here[index] = 1
+                if self.placed.mapped and all(self._here):
+                    self.placed.mapped.remember()
+        return self.placed.flat
