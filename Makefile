@@ -24,8 +24,8 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 check: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 
 bench: $(VENV)/.demo
