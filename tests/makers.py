@@ -26,7 +26,7 @@ from hoist.read.plan import plan_file
 from hoist.read.sink import BufferSink
 from hoist.read.version import OpenedVersion, open_version
 from hoist.storage import layout
-from hoist.storage.base import Storage, Version
+from hoist.storage.base import Storage, Traits, Version
 from hoist.storage.directory import DirectoryObjects
 from hoist.storage.memory import MemoryObjects
 from hoist.storage.open_directory import TRAITS
@@ -156,3 +156,15 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
     out, error = process.communicate(timeout=seconds)
     assert process.returncode == 0, error[-3000:]
     return out
+
+
+ENGINE_BLOCK = 4096
+ENGINE_DATA = noise(50 * ENGINE_BLOCK + 17)
+
+
+def engine_storage() -> TreeStorage:
+    """One file of many blocks in memory, with few blocks a request and few connections."""
+    storage = memory_storage()
+    put_version(storage, {"w.bin": ENGINE_DATA}, ENGINE_BLOCK)
+    storage.traits = Traits(request_bytes=3 * ENGINE_BLOCK, connections=4)
+    return storage

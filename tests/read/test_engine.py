@@ -20,19 +20,16 @@ from hoist.storage import layout
 from hoist.storage.base import StoredFile, Traits, Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty, Latency
-from makers import blocks_of, memory_storage, nobody_is_left, noise, opened, put_version, read_file
+from makers import ENGINE_BLOCK as BLOCK
+from makers import ENGINE_DATA as DATA
+from makers import blocks_of, engine_storage, memory_storage, nobody_is_left, noise, opened, put_version, read_file
 
-BLOCK = 4096
-DATA = noise(50 * BLOCK + 17)
 VERSION = Version("m/one", "v1")
 
 
 @pytest.fixture
 def stored() -> TreeStorage:
-    storage = memory_storage()
-    put_version(storage, {"w.bin": DATA}, BLOCK)
-    storage.traits = Traits(request_bytes=3 * BLOCK, connections=4)
-    return storage
+    return engine_storage()
 
 
 def test_plain(stored: TreeStorage) -> None:

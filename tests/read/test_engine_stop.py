@@ -13,22 +13,18 @@ from hoist.errors import Cancelled, FileNotFound, HoistError, PermissionDenied, 
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Request, plan_file
 from hoist.read.sink import CallbackSink
-from hoist.storage.base import Traits, Version
+from hoist.storage.base import Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty, Latency, Wrapper
-from makers import memory_storage, nobody_is_left, noise, opened, put_version, read_file
+from makers import ENGINE_DATA as DATA
+from makers import engine_storage, nobody_is_left, opened, read_file
 
-BLOCK = 4096
-DATA = noise(50 * BLOCK + 17)
 VERSION = Version("m/one", "v1")
 
 
 @pytest.fixture
 def stored() -> TreeStorage:
-    storage = memory_storage()
-    put_version(storage, {"w.bin": DATA}, BLOCK)
-    storage.traits = Traits(request_bytes=3 * BLOCK, connections=4)
-    return storage
+    return engine_storage()
 
 
 def test_a_passing_error_is_tried_for_the_configured_time(stored: TreeStorage) -> None:

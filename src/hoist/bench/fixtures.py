@@ -16,7 +16,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hoist.bench.layouts import Component, Family, TensorSpec, components
+from hoist.storage.base import OnBytes
 
 Dtype = Literal["I64", "F32", "I32", "F16"]
-Progress = Callable[[int], None]
 
 GIB = 1 << 30
 # In the order in which safetensors' own serializer writes dtypes: widest alignment first.
@@ -128,7 +128,7 @@ FIXTURES: tuple[Fixture, ...] = (
 )
 
 
-def build(fixture: Fixture, folder: Path, *, scale: float = 1.0, on_progress: Progress | None = None) -> Path:
+def build(fixture: Fixture, folder: Path, *, scale: float = 1.0, on_progress: OnBytes | None = None) -> Path:
     """Write the fixture's file into `folder` (made if missing) and return its path.
 
     A file that is already there whole, with the right amount of data, is kept. The file appears whole or not at
@@ -229,7 +229,7 @@ def _header(tensors: Iterable[StoredTensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_safetensors(file: BinaryIO, tensors: Iterable[StoredTensor], report: Progress) -> None:
+def _write_safetensors(file: BinaryIO, tensors: Iterable[StoredTensor], report: OnBytes) -> None:
     ordered = _in_file_order(tensors)
     file.write(_header(ordered))
     for tensor in ordered:
@@ -238,7 +238,7 @@ def _write_safetensors(file: BinaryIO, tensors: Iterable[StoredTensor], report: 
             report(block.nbytes)
 
 
-def _write_zip(file: BinaryIO, tensors: Iterable[StoredTensor], report: Progress) -> None:
+def _write_zip(file: BinaryIO, tensors: Iterable[StoredTensor], report: OnBytes) -> None:
     import torch
 
     state: dict[str, torch.Tensor] = {}

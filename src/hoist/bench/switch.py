@@ -28,12 +28,13 @@ from hoist.read.connect import connect
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.tree import TreeStorage
+from hoist.tensors.index import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from hoist.bench.loaders import Access
 
 Record = dict[str, Any]
-_WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_WEIGHTS = (".safetensors", *CHECKPOINT_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

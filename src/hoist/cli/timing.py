@@ -152,7 +152,10 @@ def _open_local(path: Path, file: str | None) -> tuple[Weights, _Meter]:
     suffixes = _suffixes([path.name], file)
     weights = find_weights(path, file, suffixes)
     counts = _Counts()
-    sources = tuple(replace(source, read_into=counts.around(source.read_into)) for source in weights.sources)
+    sources = tuple(
+        replace(source, read_into=counts.around(source.read_into), local_path=counts.mapping(source))
+        for source in weights.sources
+    )
     return replace(weights, sources=sources), _Meter(lambda: counts.bytes, lambda: counts.requests)
 
 
@@ -194,6 +197,19 @@ class _Counts:
                 self.bytes += len(buffer)
                 self.requests += 1
             read_into(offset, buffer)
+
+        return counted
+
+    def mapping(self, source: Source) -> Callable[[], Path | None]:
+        """A file that is mapped is counted as read."""
+
+        def counted() -> Path | None:
+            found = source.local_path()
+            if found:
+                with self._lock:
+                    self.bytes += source.size
+                    self.requests += 1
+            return found
 
         return counted
 

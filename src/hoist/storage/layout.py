@@ -13,9 +13,9 @@ No part of a name starts with '@': so the tag `sd15:any` does not stand where th
 
 from __future__ import annotations
 
+from hoist.model.manifest import FileEntry
 from hoist.storage.base import Version
 
-HIDDEN = ".hoist/"
 VERSIONS = ".hoist/versions/"
 TAGS = ".hoist/tags/"
 CLAIMS = ".hoist/claims/"
@@ -49,6 +49,11 @@ def tag_key(name: str, tag: str) -> str:
 def claim_key(version: Version) -> str:
     """Where an unfinished publish says so."""
     return f"{CLAIMS}{version.name}/@{version.label}"
+
+
+def is_marked(file: FileEntry) -> bool:
+    """Whether a file is large enough to be looked up by its digest."""
+    return file.size >= MARKED_FROM_BYTES
 
 
 def markers(digest: str) -> str:

@@ -41,8 +41,11 @@ _LOCAL_TYPES = frozenset(
 
 
 def on_local_disk(path: Path) -> bool:
-    """Whether a file lies on a disk or in the memory of this machine; False where that cannot be told. Raises OSError."""
-    device = path.stat().st_dev
+    """Whether a file lies on a disk or in the memory of this machine; False where that cannot be told."""
+    try:
+        device = path.stat().st_dev
+    except OSError:
+        return False
     return _file_system(os.major(device), os.minor(device)) in _LOCAL_TYPES
 
 

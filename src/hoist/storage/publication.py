@@ -38,7 +38,7 @@ class TreePublication(Publication):
             return False
 
     def adopt(self, entry: FileEntry) -> bool:
-        if entry.size < layout.MARKED_FROM_BYTES:
+        if not layout.is_marked(entry):
             return False
         for info in self._objects.list(layout.markers(entry.digest)):
             holder = layout.version_of_tail(info.key.removeprefix(layout.markers(entry.digest)))
@@ -60,7 +60,7 @@ class TreePublication(Publication):
         if not self._objects.create(key, manifest.data) and digest_of(self._objects.get(key).data) != manifest.digest:
             raise Conflict(f"another publish of {self._version} won in {self._address}: a version never changes")
         for file in manifest.files:
-            if file.size >= layout.MARKED_FROM_BYTES:
+            if layout.is_marked(file):
                 self._objects.put(layout.marker_key(file.digest, self._version), b"")
         self._claimant.drop()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hoist.errors import Conflict, FileNotFound, VersionNotFound
-from hoist.model.manifest import FileEntry, Manifest
+from hoist.model.manifest import Manifest
 from hoist.storage import layout
 from hoist.storage.base import Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
@@ -94,7 +94,7 @@ class TreeStorage(Storage):
         self.objects.delete([layout.manifest_key(version)])
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
-        keys += [layout.marker_key(file.digest, version) for file in manifest.files if is_marked(file)]
+        keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
         self.objects.delete(keys)
 
     def exclusive(self) -> bool:
@@ -106,8 +106,3 @@ class TreeStorage(Storage):
     def _refuse_tag(self, version: Version) -> None:
         if self.find_tag(version.name, version.label):
             raise Conflict(f"{version} is a tag in {self.address}: publish under another label, then move the tag")
-
-
-def is_marked(file: FileEntry) -> bool:
-    """Whether a file is large enough to be looked up by its digest."""
-    return file.size >= layout.MARKED_FROM_BYTES

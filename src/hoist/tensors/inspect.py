@@ -12,7 +12,7 @@ from hoist.model.manifest import FileEntry, Manifest
 from hoist.read.listing import Shared, sharing
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Version
-from hoist.tensors.index import read_header
+from hoist.tensors.index import CHECKPOINT_SUFFIXES, read_header
 
 if TYPE_CHECKING:
     from hoist.tensors.checkpoint import TensorOutline
@@ -72,7 +72,7 @@ def _summary(opened: OpenedVersion, path: str) -> FileSummary:
             tensors = read_header(opened.reader(path)).tensors
             found = (TensorSummary(item.name, item.dtype, item.shape, item.end - item.begin) for item in tensors)
             return FileSummary(entry, blocks, "safetensors", tuple(found))
-        if path.endswith((".ckpt", ".pt", ".pth", ".bin")) and opened.reader(path).read(0, 4) == ZIP_MAGIC:
+        if path.endswith(CHECKPOINT_SUFFIXES) and opened.reader(path).read(0, 4) == ZIP_MAGIC:
             return FileSummary(entry, blocks, "checkpoint", tuple(_checkpoint_tensors(opened, path)))
     except (InvalidFile, ImportError) as error:
         return FileSummary(entry, blocks, "", (), str(error))
