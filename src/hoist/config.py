@@ -19,6 +19,8 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
     retry_seconds = 60                  # HOIST_RETRY_SECONDS
+    max_bandwidth = "200MiB"            # HOIST_MAX_BANDWIDTH: bytes a second, of all transfers of a process; default: none
+    direct = false                      # HOIST_DIRECT: read cold local files past the page cache
     recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified
 """
 
@@ -32,12 +34,13 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hoist.errors import InvalidConfig, StorageNotFound
 
 KINDS = ("image", "nas", "oss", "accl")
 FILE_NAME = "hoist.toml"
-_ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "recheck")
+_ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "max_bandwidth", "direct", "recheck")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -63,15 +66,20 @@ class StorageConfig:
 class EngineConfig:
     """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
 
+    `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
+    `direct`: cold local files are read past the page cache, which is faster once and leaves nothing for a second load.
     `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
-    them at each load.
+    them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
     """
 
     connections: int | None = None
     memory_bytes: int = 256 << 20
     retry_seconds: float = 60.0
+    max_bandwidth: int | None = None
+    direct: bool = False
     recheck: bool = False
     trusted: Path | None = None
+    uploads: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,12 @@ class Config:
     storages: Mapping[str, StorageConfig] = field(default_factory=dict)
     engine: EngineConfig = EngineConfig()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where Hoist keeps what it can do without: `$XDG_CACHE_HOME/hoist`."""
+        home = Path(self.environ.get("HOME", "/"))
+        return Path(self.environ.get("XDG_CACHE_HOME") or home / ".cache") / "hoist"
 
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
@@ -99,6 +113,18 @@ class Config:
 
 
 _FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
+
+
+_SAID: dict[str, str] = {}
+
+
+def say(field_name: str, value: str) -> None:
+    """What the command line says of the engine: it wins over files and variables, for the rest of this process.
+
+    Raises InvalidConfig.
+    """
+    _engine(EngineConfig(), {field_name: value}, f"--{field_name.replace('_', '-')}")
+    _SAID[field_name] = value
 
 
 def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
@@ -125,9 +151,20 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         variable = f"HOIST_{key.upper()}"
         if variable in env:
             engine = _engine(engine, {key: env[variable]}, variable)
-    cache = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/")) / ".cache")
-    trusted = None if engine.recheck else cache / "hoist" / "verified"
-    return Config(storages, replace(engine, trusted=trusted), env)
+    engine = _engine(engine, _SAID, "the command line")
+    found = Config(storages, engine, env)
+    trusted = None if engine.recheck else found.cache_folder / "verified"
+    return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
+
+
+def config_files(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> list[Path]:
+    """The files that `load_config` reads, the winning one last. Raises InvalidConfig."""
+    return _files(os.environ if environ is None else environ, folder or Path.cwd())
+
+
+def current_environ() -> dict[str, str]:
+    """A copy of this process's environment, for what must go on though the configuration is broken."""
+    return dict(os.environ)
 
 
 def debug() -> bool:
@@ -203,11 +240,26 @@ def _storage(address: str, table: Mapping[str, Any], where: str) -> StorageConfi
     for key, value in values.items():
         if key not in ("path_style", "anonymous") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
+    for key in ("url", "endpoint"):
+        try:
+            urlsplit(values.get(key) or "")
+        except ValueError as error:
+            raise InvalidConfig(f"{label}: {key} {values[key]!r} is none: {error}") from None
     found = StorageConfig(address=address, **values)
     if "_base" in table and not _URL.match(found.url):
         # A path in a file is relative to that file, as in any other configuration.
-        return replace(found, url=str(Path(table["_base"]) / Path(found.url).expanduser()))
+        return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
     return found
+
+
+def local_path(text: str, label: str) -> Path:
+    """`text` as a path of this machine, with `~` for a home. Raises InvalidConfig, with `label`, if it cannot be one."""
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser()
+    except RuntimeError:
+        pass
+    raise InvalidConfig(f"{label}: {text!r} is no path: it names a user who has no home, or has a NUL in it")
 
 
 def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineConfig:
@@ -221,6 +273,11 @@ def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineC
                 found = replace(found, connections=int(value))
             elif key == "memory":
                 found = replace(found, memory_bytes=parse_size(value))
+            elif key == "max_bandwidth":
+                # 0 takes a limit away that stands in another file, as in rclone and wget.
+                found = replace(found, max_bandwidth=parse_size(value) or None)
+            elif key == "direct":
+                found = replace(found, direct=_boolean(value, key))
             elif key == "recheck":
                 found = replace(found, recheck=_boolean(value, key))
             else:
@@ -230,6 +287,8 @@ def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineC
     many = found.connections is not None and not 1 <= found.connections <= 1024
     if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
         raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
+        raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
     return found
 
 

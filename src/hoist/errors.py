@@ -8,6 +8,7 @@
     │   ├── StorageNotFound     no such storage, bucket or folder
     │   ├── VersionNotFound     no such model, version, tag or digest in a storage
     │   └── FileNotFound        no such file in a version, or object in a storage
+    │       └── TensorNotFound  no such tensor in a file
     ├── Conflict                somebody else's version, tag or publish stands in the way
     ├── PermissionDenied        the storage refuses these credentials
     ├── StorageUnavailable      the storage is down, slow or busy: worth retrying
@@ -63,6 +64,10 @@ class VersionNotFound(NotFound):
 
 class FileNotFound(NotFound):
     """No such file in a version, or object in a storage."""
+
+
+class TensorNotFound(FileNotFound):
+    """No such tensor in a file."""
 
 
 class Conflict(HoistError):

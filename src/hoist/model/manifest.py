@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from hoist.errors import InvalidManifest
@@ -26,6 +27,8 @@ FILEPATH = "org.cncf.model.filepath"
 # What lies in these folders is Hoist's own, in a storage and in a folder that is pulled to.
 RESERVED = (".hoist", ".hoist-pull")
 MAX_MANIFEST_BYTES = 64 << 20
+# A table is read whole: 512 MiB of it stand for about 14 million blocks, 110 TiB.
+MAX_TABLE_BYTES = 512 << 20
 
 _FILE_TYPE = "application/vnd.cncf.model.{}.v1.raw"
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx", ".h5", ".msgpack", ".npz")
@@ -113,11 +116,11 @@ class Manifest:
     def build(files: Iterable[FileEntry], blocks: bytes) -> tuple[Manifest, bytes]:
         """Make the manifest of `files` with the block table `blocks`; return it and its config document.
 
-        Raises InvalidManifest for no files, an unsafe path, or two files at one path.
+        Raises InvalidManifest for no files, an unsafe path, two files at one path, or documents over their limits.
         """
         entries = tuple(sorted(files))
         _check_files(entries)
-        blocks_blob = Blob(digest_of(blocks), len(blocks))
+        blocks_blob = _check_table(Blob(digest_of(blocks), len(blocks)))
         config = _config_document(entries, blocks_blob)
         config_blob = Blob(digest_of(config), len(config))
         layers = [_layer(entry) for entry in entries]
@@ -129,44 +132,55 @@ class Manifest:
             "config": _descriptor(CONFIG_TYPE, config_blob.digest, config_blob.size),
             "layers": layers,
         }
-        return Manifest(entries, config_blob, blocks_blob, _canonical(document)), config
+        data = _check_length(_canonical(document))
+        return Manifest(entries, config_blob, blocks_blob, data), config
 
     @staticmethod
     def parse(data: bytes) -> Manifest:
         """Read a manifest document. Raises InvalidManifest for anything but a well-formed one."""
-        if len(data) > MAX_MANIFEST_BYTES:
-            raise InvalidManifest(f"the manifest has {len(data)} bytes, {MAX_MANIFEST_BYTES} at most")
         try:
-            document = json.loads(data)
+            document = json.loads(_check_length(data))
             if document["mediaType"] != MANIFEST_TYPE or document["artifactType"] != ARTIFACT_TYPE:
                 raise InvalidManifest("the manifest is not a model's: its media or artifact type is another")
             config = _parse_blob(document["config"])
             layers = document["layers"]
-            tables = [layer for layer in layers if layer["mediaType"] == BLOCKS_TYPE]
+            tables = [_parse_blob(layer) for layer in layers if layer["mediaType"] == BLOCKS_TYPE]
             files = tuple(_parse_layer(layer) for layer in layers if layer["mediaType"] != BLOCKS_TYPE)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidManifest(f"the manifest is malformed: {error!r}") from None
         if len(tables) != 1:
             raise InvalidManifest(f"the manifest names {len(tables)} block tables, not one")
         _check_files(files)
-        return Manifest(files, config, _parse_blob(tables[0]), data)
+        return Manifest(files, config, _check_table(tables[0]), data)
+
+
+def _check_length(data: bytes) -> bytes:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InvalidManifest(
+            f"a manifest of {len(data)} bytes, {MAX_MANIFEST_BYTES} at most: the version has too many files"
+        )
+    return data
+
+
+def _check_table(blob: Blob) -> Blob:
+    if blob.size > MAX_TABLE_BYTES:
+        raise InvalidManifest(
+            f"a block table of {blob.size} bytes, {MAX_TABLE_BYTES} at most: the version is too large"
+        )
+    return blob
 
 
 def _check_files(files: tuple[FileEntry, ...]) -> None:
     if not files:
         raise InvalidManifest("a version needs at least one file")
-    seen: set[str] = set()
     for file in files:
         check_path(file.path)
-        if file.path in seen:
-            raise InvalidManifest(f"two files at one path {file.path!r}")
-        seen.add(file.path)
-    for path in seen:
-        above = path
-        while "/" in above:
-            above = above.rpartition("/")[0]
-            if above in seen:
-                raise InvalidManifest(f"{above!r} is both a file and the folder of {path!r}")
+    # With a '/' at its end a folder stands right before what is in it.
+    for one, next_one in pairwise(sorted(file.path + "/" for file in files)):
+        if one == next_one:
+            raise InvalidManifest(f"two files at one path {one[:-1]!r}")
+        if next_one.startswith(one):
+            raise InvalidManifest(f"{one[:-1]!r} is both a file and the folder of {next_one[:-1]!r}")
 
 
 def _file_kind(path: str) -> str:

@@ -62,9 +62,14 @@ def check_name(name: str) -> str:
     )
 
 
+def is_label(text: str) -> bool:
+    """Whether `text` is a well-formed version or tag."""
+    return bool(_LABEL.fullmatch(text))
+
+
 def check_label(label: str) -> str:
     """Return `label` if it is a well-formed version or tag, else raise InvalidReference."""
-    if _LABEL.fullmatch(label):
+    if is_label(label):
         return label
     raise InvalidReference(
         f"invalid version or tag {label!r}: use letters, digits, '.', '_' and '-', not '.' or '-' first, "

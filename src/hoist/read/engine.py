@@ -2,27 +2,30 @@
 
 Each thread takes the next request, has the source fill the sink's memory, and hashes each block while its bytes are
 still in that core's cache. A passing error is tried again within a time limit; a damaged block is fetched again alone.
-Memory in flight is at most one request a thread.
+How many requests run at once is the governor's to say: what serves the storage best, within the memory limit, shared
+fairly with the other loads of this process.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
 from hoist.config import EngineConfig
-from hoist.errors import Cancelled, Damaged, DamagedBlock, HoistError, StorageUnavailable
+from hoist.errors import Cancelled, Damaged, DamagedBlock, StorageUnavailable
 from hoist.model.blocks import block_digest
-from hoist.read.plan import Request
+from hoist.pace import Pace, pace_of
+from hoist.read.governor import Governor, Share, governor_of
+from hoist.read.plan import Request, split
 from hoist.read.sink import Sink
 from hoist.read.source import Source
+from hoist.retry import retrying
 from hoist.storage.base import OnBytes
 
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 5.0
 # A block that was damaged on the way is right the next time; one that is damaged at rest never is.
 _DAMAGED_TRIES = 3
 # How long a stopped engine waits for requests in flight, in seconds, before it leaves them to end by themselves.
@@ -48,14 +51,6 @@ class Engine:
     def __init__(self, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
 
-    def connections(self, jobs: list[Job]) -> int:
-        """How many threads serve these jobs: what the storage likes, within the memory limit."""
-        if not jobs:
-            return 0
-        largest = max(job.request.size for job in jobs)
-        wanted = self.config.connections or max(job.source.traits.connections for job in jobs)
-        return max(1, min(wanted, len(jobs), self.config.memory_bytes // max(1, largest)))
-
     def run(
         self,
         jobs: Iterable[Job],
@@ -72,8 +67,30 @@ class Engine:
         configured time of retrying), FileNotFound, PermissionDenied, Cancelled.
         """
         planned = list(jobs)
-        run = _Run(planned, on_bytes, on_damage, stop or Event(), self.config.retry_seconds)
-        run.work(self.connections(planned))
+        if not planned:
+            return
+        with ExitStack() as stack:
+            turns = {place: stack.enter_context(self._turns(place, those)) for place, those in _by_place(planned)}
+            most = sum(turn.most for turn in turns.values())
+            level = sum(turn.governor.climb.level for turn in turns.values())
+            run = _Run(_tapered(planned, level), turns, on_bytes, on_damage, stop or Event(), self.config)
+            run.work(max(1, min(most, len(planned))))
+
+    @contextmanager
+    def _turns(self, place: str, jobs: list[Job]) -> Iterator[_Turns]:
+        """This load's share of the requests at one storage."""
+        traits = jobs[0].source.traits
+        largest = max(1, *(job.request.size for job in jobs))
+        governor = governor_of(place, traits, self.config)
+        with governor.share() as share:
+            yield _Turns(governor, share, max(1, min(governor.climb.most, self.config.memory_bytes // largest)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    governor: Governor
+    share: Share
+    most: int
 
 
 class _Run:
@@ -82,17 +99,20 @@ class _Run:
     def __init__(
         self,
         jobs: list[Job],
+        turns: Mapping[str, _Turns],
         on_bytes: OnBytes | None,
         on_damage: OnDamage | None,
         stop: Event,
-        retry_seconds: float,
+        config: EngineConfig,
     ) -> None:
         self._jobs: Iterator[Job] = iter(jobs)
+        self._turns = turns
         self._on_bytes = on_bytes
         self._on_damage = on_damage
         self._outer = stop
         self._stop = Event()
-        self._retry_seconds = retry_seconds
+        self._retry_seconds = config.retry_seconds
+        self._pace: Pace | None = pace_of(config.max_bandwidth) if config.max_bandwidth else None
         self._lock = Lock()
         self._error: BaseException | None = None
 
@@ -121,7 +141,7 @@ class _Run:
                     job = next(self._jobs, None)
                 if job is None:
                     return
-                self._carry_out(job)
+                self._take_turn(job)
         except BaseException as error:  # noqa: BLE001 it is raised again in the caller's thread
             self._fail(error)
 
@@ -130,6 +150,17 @@ class _Run:
             if self._error is None:
                 self._error = error
         self._stop.set()
+
+    def _take_turn(self, job: Job) -> None:
+        turns = self._turns[job.source.where]
+        done = False
+        if not turns.governor.enter(turns.share, job.request.size, self._stop):
+            return
+        try:
+            self._carry_out(job)
+            done = True
+        finally:
+            turns.governor.leave(turns.share, job.request.size, done=done)
 
     def _carry_out(self, job: Job) -> None:
         view = job.sink.acquire(job.request)
@@ -180,22 +211,33 @@ class _Run:
 
     def _fetch(self, source: Source, offset: int, view: memoryview) -> None:
         """Fill `view`, trying again what the storage calls passing, for as long as the configuration says."""
-        wait = _FIRST_WAIT
-        until = None
-        while True:
+
+        def fill() -> None:
+            if self._pace:
+                self._pace.take(len(view), self._stop)
+            if self._stop.is_set():
+                raise Cancelled("the read was cancelled")
             try:
                 source.read_into(offset, view)
-                return
-            except StorageUnavailable as error:
-                now = time.monotonic()
-                until = until if until is not None else now + self._retry_seconds
-                if now + wait > until or self._stop.is_set():
-                    raise self._gave_up(error) from None
-            self._stop.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 spreads retries, keeps no secret
-            wait = min(2 * wait, _LONGEST_WAIT)
+            except StorageUnavailable:
+                self._turns[source.where].governor.refused()
+                raise
 
-    def _gave_up(self, error: HoistError) -> StorageUnavailable:
-        return StorageUnavailable(f"{error} (tried for {self._retry_seconds:g} s)")
+        retrying(fill, self._retry_seconds, self._stop)
+
+
+def _by_place(jobs: list[Job]) -> Iterable[tuple[str, list[Job]]]:
+    found: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        found[job.source.where].append(job)
+    return found.items()
+
+
+def _tapered(jobs: list[Job], level: int) -> list[Job]:
+    """The same work with the last requests cut to a block each, so that all threads end at about the same time."""
+    few = max(0, len(jobs) - level)
+    last = [replace(job, request=part) for job in jobs[few:] for part in split(job.request, job.source.blocks)]
+    return [*jobs[:few], *last]
 
 
 def _is_right(job: Job, view: memoryview, index: int) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hoist.errors import HoistError
-from hoist.model.blocks import BlockTable
+from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import Manifest
 from hoist.parallel import for_each
 from hoist.read.version import OpenedVersion
@@ -63,11 +64,17 @@ def sharing(opened: OpenedVersion) -> list[Shared]:
             other = OpenedVersion(opened.storage, version, Manifest.parse(opened.storage.read_manifest(version))).table
         except HoistError:
             return Shared(version, 0)
-        return Shared(version, sum(own[digest] for digest in own.keys() & _block_sizes(other).keys()))
+        # Only what both have is remembered: sixteen large tables are looked through at a time.
+        common = {digest for file in other.files.values() for digest in _digests(file) if digest in own}
+        return Shared(version, sum(own[digest] for digest in common))
 
     others = [version for version in opened.storage.versions() if version != opened.version]
     found = [shared for shared in for_each(read, others, _AT_ONCE) if shared.shared_bytes]
     return sorted(found, key=lambda shared: (-shared.shared_bytes, shared.version))
+
+
+def _digests(file: FileBlocks) -> Iterator[bytes]:
+    return (file.digest(index) for index in range(len(file)))
 
 
 def _block_sizes(table: BlockTable) -> dict[bytes, int]:

@@ -94,6 +94,13 @@ def plan_ranges(
     return Plan(tuple(requests), tuple(runs), at)
 
 
+def split(request: Request, blocks: FileBlocks) -> Iterator[Request]:
+    """A request as one for each of its blocks."""
+    for index in range(request.first, request.last):
+        begin, end = blocks.span(index)
+        yield Request(begin, end, index, index + 1, request.at + begin - request.begin)
+
+
 def _block_runs(blocks: FileBlocks, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The wanted blocks as half-open runs of indices, in order, none touching the next."""
     first = last = -1

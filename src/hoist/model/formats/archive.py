@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO
 
 from hoist.errors import InvalidFile
@@ -65,6 +66,10 @@ def read_archive(file: IO[bytes], size: int) -> Archive:
         if name in entries:
             raise InvalidFile(f"lying zip checkpoint: entry {info.filename!r} stands twice")
         entries[name] = Entry(name, info.header_offset, info.file_size)
+    by_place = sorted(entries.values(), key=lambda entry: entry.header)
+    for entry, following in pairwise(by_place):
+        if entry.header + _LOCAL.size + entry.size > following.header:
+            raise InvalidFile(f"lying zip checkpoint: entry {entry.name!r} overlaps {following.name!r}")
     if "data.pkl" not in entries:
         raise InvalidFile("not a torch checkpoint: the zip archive has no data.pkl")
     if entries["data.pkl"].size > MAX_PICKLE_BYTES:

@@ -40,10 +40,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """A whole header: the tensors in the order of their bytes, the free metadata, and where the data begin."""
+    """A whole header: the tensors in the order of their bytes, the free metadata if any, and where the data begin."""
 
     tensors: tuple[TensorInfo, ...]
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] | None
     data_begin: int
 
 
@@ -65,9 +65,9 @@ def parse_header(header: bytes, file_size: int) -> Header:
     try:
         # As text: json would guess other encodings for bytes, and the format has one.
         document = json.loads(header.decode(), object_pairs_hook=_no_duplicates)
-        metadata = document.pop("__metadata__", {})
+        metadata = document.pop("__metadata__", None)
         tensors = [_tensor(name, info, begin) for name, info in document.items()]
-        if not all(isinstance(value, str) for value in metadata.values()):
+        if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
             raise InvalidFile("malformed safetensors header: __metadata__ holds more than strings")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidFile(f"malformed safetensors header: {error!r:.200}") from None
