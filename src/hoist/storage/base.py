@@ -9,15 +9,16 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hoist.errors import VersionNotFound
+from hoist.errors import Damaged, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.reference import Reference
+from hoist.storage.staging import Staged, Staging
 
 OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
@@ -47,7 +48,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A movable name for a version; `digest` is the manifest's when the tag was set."""
+    """A movable name for a version; `digest` is the manifest's when the tag was set. A damaged tag has no `label`."""
 
     name: str
     tag: str
@@ -59,11 +60,25 @@ class Tag:
 class Traits:
     """What the reading engine should know of a storage.
 
-    `request_bytes`: how much one request should ask for. `connections`: how many requests at once serve it well.
+    `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
+    well, to begin with; `most_connections`: how many to try, if more bring more.
     """
 
     request_bytes: int = 8 << 20
     connections: int = 8
+    most_connections: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a killed publish or removal has left. `kind`: `publish` (an unfinished version's claim, files and
+    documents), `upload` (a file on its way, seen by nobody), `document` or `marker` (of a version that is not there)."""
+
+    kind: str
+    name: str
+    size: int
+    modified: float
+    token: str = ""
 
 
 class Publication(ABC):
@@ -84,6 +99,10 @@ class Publication(ABC):
     @abstractmethod
     def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
         """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file."""
+
+    def place(self, entry: FileEntry, staged: Staged) -> bool:
+        """Make a staged file the version's file; False if it is gone meanwhile, and has to be put. See Staging."""
+        raise NotImplementedError
 
     @abstractmethod
     def put_blob(self, data: bytes) -> None:
@@ -138,6 +157,18 @@ class Storage(ABC):
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
         return None
 
+    def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
+        """A look before anything is sent: whether a version or an unfinished publish has the label, so that it matters
+        which content this one is of. `begin` decides. Raises Conflict where it would refuse any content."""
+        return False
+
+    def staging(self, version: Version, sizes: Collection[int], journals: Path | None = None) -> Staging | None:
+        """Where files wait whose version's digest is not known yet; None if this storage keeps nothing private.
+
+        `sizes` are those of the files; `journals` is a folder of this host's notes, for going on with what was killed.
+        """
+        return None
+
     @abstractmethod
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         """Claim a label for the version whose manifest has this digest.
@@ -157,6 +188,15 @@ class Storage(ABC):
     @abstractmethod
     def remove(self, version: Version) -> None:
         """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound."""
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        """What killed publishes and removals have left, and nothing has touched since `older_than` (seconds since the
+        epoch). Never a file of a version. Raises StorageUnsupported where that cannot be told."""
+        raise StorageUnsupported(f"{self.address} cannot tell what killed publishes have left")
+
+    def collect(self, leftover: Leftover, older_than: float) -> bool:
+        """Delete it, after looking again; False if it is in use by now."""
+        raise StorageUnsupported(f"{self.address} cannot tell what killed publishes have left")
 
     @abstractmethod
     def exclusive(self) -> bool:
@@ -184,6 +224,8 @@ class Storage(ABC):
             tag = self.find_tag(reference.name, label)
             if tag is None:
                 raise self._not_found(reference) from None
+        if not tag.label:
+            raise Damaged(f"the tag {reference} in {self.address} is damaged: set it again with hoist tag")
         version = Version(tag.name, tag.label)
         manifest = Manifest.parse(self.read_manifest(version))
         if manifest.digest != tag.digest:

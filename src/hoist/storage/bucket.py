@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -22,9 +23,11 @@ from hoist.errors import FileNotFound, HoistError, PermissionDenied
 from hoist.model.manifest import digest_of
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
-from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.multipart import Multipart
+from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
 from hoist.storage.posix import changed, open_source
 from hoist.storage.ranges import RangeClient
+from hoist.storage.staged_bucket import USUAL_PART, StagedUpload, drop_upload, open_uploads
 from hoist.storage.translate import translated
 
 if TYPE_CHECKING:
@@ -42,7 +45,13 @@ _DELETE_AT_ONCE = 500
 
 
 class BucketObjects:
-    """Keys as objects of `store`, below its prefix. `public` gives the URL of a key that needs no signature."""
+    """Keys as objects of `store`, below its prefix. `public` gives the URL of a key that needs no signature.
+
+    `uploads` gives uploads in parts that nobody sees before they are one; None where the store has none that can be
+    signed.
+    """
+
+    links = False
 
     def __init__(
         self,
@@ -51,12 +60,14 @@ class BucketObjects:
         traits: Traits,
         client: RangeClient,
         public: Callable[[str], str] | None = None,
+        uploads: Callable[[], Multipart | None] = lambda: None,
     ) -> None:
         self.address = address
         self.traits = traits
         self.store = store
         self._client = client
         self._public = public
+        self._uploads = cache(uploads)
         self._lock = Lock()
         self._large_file = Lock()
         self._signed: dict[str, tuple[str, float]] = {}
@@ -153,7 +164,33 @@ class BucketObjects:
             self.delete([key])
             raise changed(source)
 
+    @property
+    def staged_from(self) -> int | None:
+        """See Objects. Asked only by who publishes: it looks for keys to sign with."""
+        return USUAL_PART if self._uploads() else None
+
+    def stage(self, key: str, size: int, source: Path, journals: Path | None) -> StagedUpload:
+        uploads = self._uploads()
+        assert uploads is not None
+        return StagedUpload(uploads, key, size, source, journals)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        # Probes of ours that outlived their writer.
+        yield from (Unfinished(info.key, "", info.size, info.modified) for info in self.list(layout.TMP))
+        if uploads := self._uploads():
+            yield from open_uploads(uploads)
+
+    def drop_unfinished(self, item: Unfinished) -> None:
+        uploads = self._uploads()
+        if not item.token:
+            self.delete([item.key])
+        elif uploads:
+            drop_upload(uploads, item)
+
     def copy(self, source: str, target: str) -> bool:
+        if "%" in source:
+            # radosgw decodes a source's name twice, and may find another object.
+            return False
         try:
             with translated(self.address, target):
                 obstore.copy(self.store, source, target)
@@ -180,6 +217,9 @@ class BucketObjects:
 
     def close(self) -> None:
         self._client.close()
+        uploads = self._uploads.cache_info().currsize and self._uploads()
+        if uploads:
+            uploads.close()
 
     def _probe(self) -> bool:
         key = f"{layout.TMP}probe-{uuid4().hex}"

@@ -7,21 +7,29 @@ import platform
 import time
 from dataclasses import dataclass
 
-from hoist.errors import Conflict, FileNotFound
+from hoist.errors import Conflict, FileNotFound, StorageUnavailable
 from hoist.model.manifest import digest_of
 from hoist.storage import layout
 from hoist.storage.base import Version
 from hoist.storage.objects import Objects
 
+# Between its last look at the claim and its manifest a publisher makes two requests.
+_SEAL_SECONDS = 60
+_DROP_WAITS = (0.05, 0.2, 0.8)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A claim as it is stored. `clearing`: files of something else may still lie under the label."""
+    """A claim as it is stored. `clearing`: files of something else may still lie under the label.
+
+    `sealed`: when its holder went on to commit (seconds since the epoch), 0 before that.
+    """
 
     digest: str
     clearing: bool
     started: int
     host: str
+    sealed: int
     stamp: str | None
 
 
@@ -45,14 +53,47 @@ class Claimant:
         self._refuse_nesting()
         if held is None:
             if leftovers and not replace:
-                raise Conflict(
-                    f"{self._where} has files under {self._folder} that belong to no version: move them away, or give "
-                    "--replace-unfinished to delete them"
-                )
-            if self._objects.create(self._key, self._document(clearing=leftovers)):
+                raise self._strangers()
+            if self._objects.create(self._key, _encoded(self._document(clearing=leftovers))):
                 return self._settle(mine=True, resumed=False, clearing=leftovers)
             held = self.held()
         return self._go_on(held, replace)
+
+    def occupied(self, *, replace: bool) -> bool:
+        """Whether a version or a claim has the label; Conflict where `begin` would refuse any content."""
+        held = self.held()
+        leftovers = held is None and any(True for _ in self._objects.list(self._folder))
+        if self._exists(layout.manifest_key(self._version)):
+            return True
+        self._refuse_nesting()
+        if leftovers and not replace:
+            raise self._strangers()
+        return held is not None
+
+    def seal(self) -> None:
+        """Say that the commit comes now: from here on nobody takes the claim over. Raises Conflict if somebody has."""
+        for _ in range(3):
+            held = self.held()
+            if held is None and self.is_committed():
+                return
+            if held is None or held.digest != self._digest or held.clearing:
+                break
+            document = self._document(clearing=False) | {"started": held.started, "sealed": int(time.time())}
+            if self._objects.swap(self._key, _encoded(document), held.stamp):
+                return
+        raise Conflict(f"another publish took over {self._version} in {self._where}")
+
+    def seize(self, older_than: float) -> bool:
+        """Hold the label so that what lies under it can be deleted; False if somebody publishes it.
+
+        Whoever held a claim that nothing has touched since `older_than` loses it.
+        """
+        held = self.held()
+        if held is None:
+            return self._objects.create(self._key, _encoded(self._document(clearing=True)))
+        if self._objects.head(self._key).modified >= older_than:
+            return False
+        return self._objects.swap(self._key, _encoded(self._document(clearing=True)), held.stamp)
 
     def held(self) -> Held | None:
         """The claim that is there."""
@@ -61,12 +102,13 @@ class Claimant:
         except FileNotFound:
             return None
         document = parse_document(found.data)
-        started = document.get("started")
+        started, sealed = document.get("started"), document.get("sealed")
         return Held(
             digest=str(document.get("digest", "")),
             clearing=document.get("clearing") is True,
             started=started if isinstance(started, int) else 0,
             host=str(document.get("host", "an unknown host")),
+            sealed=sealed if isinstance(sealed, int) else 0,
             stamp=found.stamp,
         )
 
@@ -93,7 +135,15 @@ class Claimant:
 
     def drop(self) -> None:
         """Let the claim go."""
-        self._objects.delete([self._key])
+        for wait in (*_DROP_WAITS, None):
+            try:
+                self._objects.delete([self._key])
+                return
+            except StorageUnavailable:
+                # radosgw fails to delete what another publisher of the same content is writing at that moment.
+                if wait is None:
+                    raise
+                time.sleep(wait)
 
     @property
     def _folder(self) -> str:
@@ -110,7 +160,11 @@ class Claimant:
                 f"an unfinished publish of {self._version} with other content holds {self._where} (begun {began} on "
                 f"{held.host}): wait for it, or, if it is dead, --replace-unfinished"
             )
-        if not self._objects.swap(self._key, self._document(clearing=True), held.stamp):
+        if abs(time.time() - held.sealed) < _SEAL_SECONDS:
+            raise Conflict(
+                f"another publish of {self._version} is about to end in {self._where}: look again in a minute"
+            )
+        if not self._objects.swap(self._key, _encoded(self._document(clearing=True)), held.stamp):
             raise Conflict(f"somebody else took over the publish of {self._version} just now")
         return self._settle(mine=True, resumed=False, clearing=True)
 
@@ -137,7 +191,10 @@ class Claimant:
         if (
             held is None
             or held.digest != self._digest
-            or (held.clearing and not self._objects.swap(self._key, self._document(clearing=False), held.stamp))
+            or (
+                held.clearing
+                and not self._objects.swap(self._key, _encoded(self._document(clearing=False)), held.stamp)
+            )
         ):
             raise Conflict(f"somebody else took over the publish of {self._version} just now")
 
@@ -162,15 +219,25 @@ class Claimant:
             return False
         return True
 
-    def _document(self, *, clearing: bool) -> bytes:
-        document = {"digest": self._digest, "started": int(time.time()), "host": platform.node()}
-        return json.dumps(document | ({"clearing": True} if clearing else {})).encode()
+    def _strangers(self) -> Conflict:
+        return Conflict(
+            f"{self._where} has files under {self._folder} that belong to no version: move them away, or give "
+            "--replace-unfinished to delete them"
+        )
+
+    def _document(self, *, clearing: bool) -> dict[str, object]:
+        document: dict[str, object] = {"digest": self._digest, "started": int(time.time()), "host": platform.node()}
+        return document | ({"clearing": True} if clearing else {})
+
+
+def _encoded(document: dict[str, object]) -> bytes:
+    return json.dumps(document).encode()
 
 
 def parse_document(data: bytes) -> dict[str, object]:
     """A small JSON document of ours; empty for anything else."""
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from hoist.errors import (
+    Conflict,
     Damaged,
     FileNotFound,
     HoistError,
@@ -21,12 +22,14 @@ from hoist.errors import (
     StorageUnavailable,
 )
 from hoist.pagecache import cached_fraction
+from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
-from hoist.storage.objects import ObjectInfo, Stamped
-from hoist.storage.posix import changed, fill, on_local_disk, open_source
+from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
+from hoist.storage.posix import changed, fill, on_local_disk, open_source, send_some
+from hoist.storage.staged_directory import StagedFile
 
-_COPY_BYTES = 8 << 20
+_LOCK = "lock"
 # A version never changes: an editor that opens one of its files should be told so.
 _READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +39,9 @@ _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR,
 
 class DirectoryObjects:
     """Keys as files below `root`. Files are written beside the tree, synced, and linked or renamed into place."""
+
+    staged_from: int | None = 16 << 20
+    links = True
 
     def __init__(self, root: Path, address: str, traits: Traits) -> None:
         self.address = address
@@ -47,17 +53,17 @@ class DirectoryObjects:
         yield from self._walk(self.root / prefix, prefix)
 
     def head(self, key: str) -> ObjectInfo:
-        with self._translate(key):
+        with self.translate(key):
             status = (self.root / key).stat()
         return ObjectInfo(key, status.st_size, status.st_mtime)
 
     def get(self, key: str) -> Stamped:
-        with self._translate(key):
+        with self.translate(key):
             data = (self.root / key).read_bytes()
         return Stamped(data, _stamp(data))
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        with self._translate(key):
+        with self.translate(key):
             fd = os.open(self.root / key, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 got = fill(fd, offset, buffer)
@@ -77,7 +83,7 @@ class DirectoryObjects:
 
     def put(self, key: str, data: bytes) -> None:
         with self._written(key, data) as made:
-            self._place(made, key)
+            self.place_file(made, key)
 
     def create(self, key: str, data: bytes) -> bool:
         with self._written(key, data) as made:
@@ -96,17 +102,39 @@ class DirectoryObjects:
             return True
 
     def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
-        with open_source(source) as reader, self._translate(key), self._temporary() as made, made.open("wb") as writer:
-            while sent := _send(reader.fileno(), writer.fileno()):
+        with open_source(source) as reader, self.translate(key), self._temporary() as made, made.open("wb") as writer:
+            while sent := send_some(reader.fileno(), writer.fileno()):
                 on_bytes(sent)
             os.fdatasync(writer.fileno())
             if writer.seek(0, os.SEEK_END) != size:
                 raise changed(source)
-            self._place(made, key)
+            self.place_file(made, key)
+
+    def stage(self, key: str, size: int, source: Path, journals: Path | None) -> StagedFile:
+        return StagedFile(self, key, size, source)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        folder = self.root / layout.TMP
+        with self.translate(layout.TMP):
+            entries = list(os.scandir(folder)) if folder.is_dir() else []
+            for entry in entries:
+                if entry.name != _LOCK and entry.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        status = entry.stat()
+                        yield Unfinished(layout.TMP + entry.name, "", status.st_size, status.st_mtime)
+
+    def drop_unfinished(self, item: Unfinished) -> None:
+        path = self.root / item.key
+        with self.translate(item.key), suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"{item.key} in {self.address} is being written") from None
+            path.unlink()
 
     def copy(self, source: str, target: str) -> bool:
         # A hard link: published files are read-only and never change, and one inode is one copy in the page cache.
-        with self._translate(source):
+        with self.translate(source):
             (self.root / target).parent.mkdir(parents=True, exist_ok=True)
             try:
                 (self.root / target).hardlink_to(self.root / source)
@@ -120,16 +148,7 @@ class DirectoryObjects:
         return True
 
     def delete(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            with self._translate(key):
-                (self.root / key).unlink(missing_ok=True)
-            for folder in (self.root / key).parents:
-                if folder == self.root:
-                    break
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
+        for_each(self._delete, keys, SMALL_AT_ONCE)
 
     def conditional(self) -> bool:
         return True
@@ -137,8 +156,19 @@ class DirectoryObjects:
     def close(self) -> None:
         """Nothing is kept open."""
 
+    def _delete(self, key: str) -> None:
+        with self.translate(key):
+            (self.root / key).unlink(missing_ok=True)
+        for folder in (self.root / key).parents:
+            if folder == self.root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
-        with self._translate(prefix):
+        with self.translate(prefix):
             try:
                 found = sorted(os.scandir(folder), key=lambda item: item.name + "/" * item.is_dir())
             except (FileNotFoundError, NotADirectoryError):
@@ -152,7 +182,7 @@ class DirectoryObjects:
                 yield info
 
     def _info(self, item: os.DirEntry[str], key: str) -> ObjectInfo | None:
-        with self._translate(key):
+        with self.translate(key):
             try:
                 status = item.stat()
             except FileNotFoundError:
@@ -162,13 +192,13 @@ class DirectoryObjects:
 
     def _check_root(self) -> None:
         if not self.root.is_dir():
-            with self._translate(""):
+            with self.translate(""):
                 self.root.stat()
             raise StorageNotFound(f"{self.address} is not a directory: {self.root}")
 
     @contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
-        with self._translate(key), self._temporary() as made:
+        with self.translate(key), self._temporary() as made:
             with made.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -185,7 +215,7 @@ class DirectoryObjects:
         finally:
             made.unlink(missing_ok=True)
 
-    def _place(self, made: Path, key: str) -> None:
+    def place_file(self, made: Path, key: str) -> None:
         """Rename a finished file to its key, replacing what is there."""
         target = self.root / key
         made.chmod(_READ_ONLY)
@@ -220,14 +250,15 @@ class DirectoryObjects:
     def _locked(self, key: str) -> Iterator[None]:
         """Keep other writers of small objects out, also those on other hosts of an NFS mount."""
         folder = self.root / layout.TMP
-        with self._translate(key):
+        with self.translate(key):
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "lock").open("a") as lock:
+            with (folder / _LOCK).open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
 
     @contextmanager
-    def _translate(self, key: str) -> Iterator[None]:
+    def translate(self, key: str) -> Iterator[None]:
+        """Turn what the operating system raises in the body into a HoistError about `key`."""
         try:
             yield
         except HoistError:
@@ -250,16 +281,6 @@ class DirectoryObjects:
         if error.errno in _PASSING:
             return StorageUnavailable(f"{where}: {error.strerror}")
         return LocalError(f"{where}: {error.strerror or error}")
-
-
-def _send(source: int, target: int) -> int:
-    """Move up to 8 MiB between two files in the kernel; 0 at the end."""
-    try:
-        return os.copy_file_range(source, target, _COPY_BYTES)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        return os.sendfile(target, source, None, _COPY_BYTES)
 
 
 def _sync_folder(folder: Path) -> None:

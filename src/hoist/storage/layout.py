@@ -73,6 +73,14 @@ def version_of_manifest(key: str) -> Version | None:
     return _version(key[len(VERSIONS) : -len(_MANIFEST)], "/")
 
 
+def version_of_blob(key: str) -> Version | None:
+    """The version whose config or block table lies at `key`; None if it is no such key."""
+    folder, _, name = key.rpartition("/")
+    if not folder.startswith(VERSIONS) or not name.startswith("sha256-"):
+        return None
+    return _version(folder[len(VERSIONS) :], "/")
+
+
 def version_of_tail(tail: str) -> Version | None:
     """Split `NAME/@LABEL`; None if it is not that."""
     return _version(tail, "/@")

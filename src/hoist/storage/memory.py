@@ -9,14 +9,17 @@ from threading import Lock
 
 from hoist.errors import Damaged, FileNotFound
 from hoist.storage.base import OnBytes, Traits
-from hoist.storage.objects import ObjectInfo, Stamped
+from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
 from hoist.storage.posix import changed, open_source
+from hoist.storage.staging import Body, Part, PartLimits, Staged
 
 
 class MemoryObjects:
     """Keys in a dict; stamps are write counters."""
 
     traits = Traits()
+    staged_from: int | None = 16 << 20
+    links = False
 
     def __init__(self, address: str = "memory://") -> None:
         self.address = address
@@ -69,6 +72,15 @@ class MemoryObjects:
         on_bytes(size)
         self.put(key, data)
 
+    def stage(self, key: str, size: int, source: Path, journals: Path | None) -> Staged:
+        return _StagedBytes(self, key, size)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        return iter(())
+
+    def drop_unfinished(self, item: Unfinished) -> None:
+        """There is never one."""
+
     def copy(self, source: str, target: str) -> bool:
         try:
             self.put(target, self._find(source)[0])
@@ -96,3 +108,47 @@ class MemoryObjects:
     def _write(self, key: str, data: bytes) -> None:
         self._writes += 1
         self._held[key] = (bytes(data), str(self._writes), time.time())
+
+
+class _StagedBytes(Staged):
+    """A file on its way into memory."""
+
+    limits = PartLimits(smallest=1, usual=16 << 20, copied=1 << 62)
+
+    def __init__(self, objects: MemoryObjects, key: str, size: int) -> None:
+        self._objects = objects
+        self._key = key
+        self._data = bytearray(size)
+
+    def has(self, part: Part) -> bool:
+        return False
+
+    def copy(self, part: Part) -> bool:
+        held = part.held
+        if held is None:
+            return False
+        try:
+            self._objects.read_into(held.key, held.offset, memoryview(self._data)[part.begin : part.end])
+        except (FileNotFound, Damaged):
+            return False
+        return True
+
+    def put(self, part: Part, body: Body) -> bool:
+        at = part.begin
+        for view in body():
+            self._data[at : at + len(view)] = view
+            at += len(view)
+        return True
+
+    def complete(self) -> None:
+        """Nothing is written before it is placed."""
+
+    def place(self) -> bool:
+        self._objects.put(self._key, bytes(self._data))
+        return True
+
+    def discard(self) -> None:
+        self._data = bytearray()
+
+    def close(self) -> None:
+        """Nothing is kept open."""

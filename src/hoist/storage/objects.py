@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hoist.storage.base import OnBytes, Traits
+from hoist.storage.staging import Staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,27 @@ class Stamped:
     stamp: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Bytes on their way that nobody sees: the key that they were for (or their own name), an id, size and time."""
+
+    key: str
+    token: str
+    size: int
+    modified: float
+
+
 class Objects(Protocol):
     """A place of plain keys. All methods may be called from several threads at once."""
 
     address: str
     traits: Traits
+    links: bool
+    """Whether a copy takes no room."""
+
+    @property
+    def staged_from(self) -> int | None:
+        """Files from this size can be staged; None where nothing can be kept private."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix` (empty, or ending in '/'), in order of key."""
@@ -62,6 +79,15 @@ class Objects(Protocol):
 
     def put_file(self, key: str, source: Path, size: int, on_bytes: OnBytes) -> None:
         """Write a file of `size` bytes, atomically."""
+
+    def stage(self, key: str, size: int, source: Path, journals: Path | None) -> Staged:
+        """Begin a file that shall lie at `key`, or go on with it; `journals` is where this host notes what it sent."""
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What killed writers have left that no key shows, and what is being written now."""
+
+    def drop_unfinished(self, item: Unfinished) -> None:
+        """Delete that; it is no error if it is gone. Raises Conflict if somebody is at it."""
 
     def copy(self, source: str, target: str) -> bool:
         """Copy inside the place, moving no bytes through this machine if it can; False if it cannot."""

@@ -13,15 +13,23 @@ from hoist.errors import InvalidConfig
 from hoist.storage.base import Storage, Traits
 from hoist.storage.bucket import BucketObjects
 from hoist.storage.credentials import aws_options, oss_options
-from hoist.storage.ranges import CONNECT_SECONDS, READ_SECONDS, RangeClient
+from hoist.storage.multipart import Multipart
+from hoist.storage.pool import CONNECT_SECONDS
+from hoist.storage.presign import Presigner, credential_source
+from hoist.storage.ranges import READ_SECONDS, RangeClient
 from hoist.storage.translate import translated
 from hoist.storage.tree import TreeStorage
+from hoist.storage.wire import Wire
 
 # Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing.
-TRAITS = Traits(request_bytes=16 << 20, connections=8)
+TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48)
 # The engine above retries for longer; this is for listings and writes.
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _WRITE_SECONDS = 300
+_KEY_OPTIONS = ("access_key_id", "secret_access_key", "session_token", "credential_provider")
+
+# The object store library's store, the URL of a key that needs no signature, and what signs requests for uploads.
+_Opened = tuple[Any, Callable[[str], str] | None, Callable[[], Presigner | None] | None]
 
 
 def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
@@ -36,12 +44,17 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
     if config.ca_bundle and not Path(config.ca_bundle).is_file():
         raise InvalidConfig(f"storage {config.address!r}: ca_bundle {config.ca_bundle} is no file")
     with translated(config.address):
-        store, public = _OPENERS[parts.scheme](config, bucket, prefix, environ)
+        store, public, signer = _OPENERS[parts.scheme](config, bucket, prefix, environ)
     client = RangeClient(config.ca_bundle)
-    return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public), kind)
+
+    def uploads() -> Multipart | None:
+        found = signer() if signer else None
+        return Multipart(found, Wire(config.ca_bundle), config.address) if found else None
+
+    return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public, uploads), kind)
 
 
-def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import S3Store
 
     options = {} if config.anonymous else aws_options(environ, config.profile)
@@ -52,7 +65,7 @@ def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, s
     return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
 
 
-def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     """Alibaba OSS by its S3-compatible endpoint, which wants the bucket in the host name."""
     from obstore.store import S3Store
 
@@ -81,7 +94,7 @@ def _s3_store(
     prefix: str,
     endpoint: str | None,
     options: dict[str, Any],
-) -> tuple[Any, Any]:
+) -> _Opened:
     path_style = config.path_style
     if path_style is None:
         path_style = not (endpoint and endpoint.endswith(".aliyuncs.com"))
@@ -95,17 +108,24 @@ def _s3_store(
         options["endpoint"] = endpoint if path_style else base
         # Over TLS the transport guards the bytes already; hashing them once more costs most of an upload's CPU.
         options["unsigned_payload"] = scheme == "https"
+    region = options.get("region", "us-east-1")
+    signed_base = base or f"https://s3.{region}.amazonaws.com/{bucket}"
+    keys = {name: options[name] for name in _KEY_OPTIONS if name in options}
+
+    def signer() -> Presigner | None:
+        credentials = None if config.anonymous else credential_source(keys, chain=config.url.startswith("s3:"))
+        return Presigner(signed_base, bucket, prefix, region, credentials) if credentials else None
+
     options["virtual_hosted_style_request"] = not path_style
     if config.anonymous:
         options["skip_signature"] = True
     store = make(
         bucket, prefix=prefix or None, client_options=_client(config, endpoint), retry_config=_RETRY, **options
     )
-    region = options.get("region", "us-east-1")
-    return store, _public(config, base or f"https://{bucket}.s3.{region}.amazonaws.com", prefix)
+    return store, _public(config, base or f"https://{bucket}.s3.{region}.amazonaws.com", prefix), signer
 
 
-def _gs(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+def _gs(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import GCSStore
 
     options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
@@ -113,10 +133,10 @@ def _gs(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, s
     if config.endpoint:
         options["base_url"] = config.endpoint
     store = GCSStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
-    return store, _public(config, f"{base}/{bucket}", prefix)
+    return store, _public(config, f"{base}/{bucket}", prefix), None
 
 
-def _az(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> tuple[Any, Any]:
+def _az(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import AzureStore
 
     options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
@@ -128,7 +148,7 @@ def _az(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, s
         options["endpoint"] = config.endpoint
     base = config.endpoint or f"https://{account}.blob.core.windows.net"
     store = AzureStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
-    return store, _public(config, f"{base}/{bucket}", prefix)
+    return store, _public(config, f"{base}/{bucket}", prefix), None
 
 
 def _client(config: StorageConfig, endpoint: str | None = None) -> dict[str, Any]:
@@ -152,7 +172,7 @@ def _public(config: StorageConfig, base: str, prefix: str) -> Callable[[str], st
     return lambda key: root + quote(key)
 
 
-_OPENERS: Mapping[str, Callable[[StorageConfig, str, str, Mapping[str, str]], tuple[Any, Any]]] = {
+_OPENERS: Mapping[str, Callable[[StorageConfig, str, str, Mapping[str, str]], _Opened]] = {
     "s3": _s3,
     "oss": _oss,
     "gs": _gs,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from hoist.config import StorageConfig
+from hoist.config import StorageConfig, local_path
 from hoist.errors import InvalidConfig
 from hoist.storage.base import Storage, Traits
 from hoist.storage.directory import DirectoryObjects
@@ -24,7 +24,7 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
         if parts.netloc not in ("", "localhost"):
             raise InvalidConfig(f"{config.url}: a file URL names a path of this machine, as in file:///srv/models")
         path = unquote(parts.path)
-    root = Path(path).expanduser().absolute()
+    root = local_path(path, f"storage {config.address!r}").absolute()
     if root == Path(root.anchor):
         raise InvalidConfig(f"storage {config.address!r}: the root folder cannot be a storage")
     return TreeStorage(DirectoryObjects(root, config.address, TRAITS), kind)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
 from hoist.errors import Conflict, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.parallel import for_each
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Publication, Version
 from hoist.storage.claim import Claimant
 from hoist.storage.objects import Objects
+from hoist.storage.staging import Staged
 
 # How long a publish may go on before it looks whether its claim was taken over, in seconds.
 _CLAIM_LIFE = 5.0
+_MARKERS_AT_ONCE = 16
+_HOLDERS_KEPT = 16
 
 
 class TreePublication(Publication):
@@ -28,6 +33,8 @@ class TreePublication(Publication):
         self._resumed = resumed
         self._checked = time.monotonic()
         self._lock = Lock()
+        # What other versions hold: a manifest of 10,000 files must not be read once for each of them.
+        self._held: dict[Version, Mapping[tuple[str, int], str]] = {}
 
     def has(self, entry: FileEntry) -> bool:
         if not self._resumed:
@@ -51,17 +58,30 @@ class TreePublication(Publication):
         self._check_claim()
         self._objects.put_file(self._key(entry), source, entry.size, on_bytes)
 
+    def place(self, entry: FileEntry, staged: Staged) -> bool:
+        if self._objects.links and self.adopt(entry):
+            staged.discard()
+            return True
+        # Always, and not only now and then: whoever took over may have put its own file there.
+        self._claimant.check()
+        staged.place()
+        try:
+            # Also where it was gone: an attempt whose answer was lost may have placed it.
+            return self._objects.head(self._key(entry)).size == entry.size
+        except FileNotFound:
+            return False
+
     def put_blob(self, data: bytes) -> None:
         self._objects.put(layout.blob_key(self._version, digest_of(data)), data)
 
     def commit(self, manifest: Manifest) -> None:
-        self._claimant.check()
+        self._claimant.seal()
         key = layout.manifest_key(self._version)
         if not self._objects.create(key, manifest.data) and digest_of(self._objects.get(key).data) != manifest.digest:
             raise Conflict(f"another publish of {self._version} won in {self._address}: a version never changes")
-        for file in manifest.files:
-            if layout.is_marked(file):
-                self._objects.put(layout.marker_key(file.digest, self._version), b"")
+        marked = [layout.marker_key(file.digest, self._version) for file in manifest.files if layout.is_marked(file)]
+        # Thousands of files are thousands of requests, or of waits for a disk: several at once.
+        for_each(lambda key: self._objects.put(key, b""), marked, _MARKERS_AT_ONCE)
         self._claimant.drop()
 
     def _key(self, entry: FileEntry) -> str:
@@ -69,11 +89,19 @@ class TreePublication(Publication):
 
     def _path_in(self, holder: Version, entry: FileEntry) -> str | None:
         """Where a committed version holds the entry's content; None if the marker has outlived it."""
+        with self._lock:
+            if holder not in self._held:
+                if len(self._held) >= _HOLDERS_KEPT:
+                    self._held.clear()
+                self._held[holder] = self._files_of(holder)
+            return self._held[holder].get((entry.digest, entry.size))
+
+    def _files_of(self, holder: Version) -> Mapping[tuple[str, int], str]:
         try:
             files = Manifest.parse(self._objects.get(layout.manifest_key(holder)).data).files
         except HoistError:
-            return None
-        return next((file.path for file in files if (file.digest, file.size) == (entry.digest, entry.size)), None)
+            return {}
+        return {(file.digest, file.size): file.path for file in reversed(files)}
 
     def _check_claim(self) -> None:
         with self._lock:

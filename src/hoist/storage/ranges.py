@@ -1,44 +1,54 @@
 """Ranged GETs over pooled connections, straight into the caller's memory.
 
 A general-purpose client copies each byte two or three times; at gigabytes that is most of a load's CPU. Here the
-socket's bytes are received into the buffer that the tensors will be views of. A server may answer a range with 206,
-with 200 and a Content-Range (rclone does), or with 200 and the whole object: the right bytes come out of each.
+socket's bytes are received into the buffer that the tensors will be views of.
+
+The slowest requests decide when a load ends. One whose server is silent for far longer than usual, or sends far less,
+is asked for a second time over another connection, and the first to come is taken; a stuck body goes on elsewhere from
+the byte it had come to. Only one of the two ever writes to the buffer.
 """
 
 from __future__ import annotations
 
 import http.client
-import re
-import socket
-import ssl
-from collections import defaultdict
-from threading import Lock
+import time
+from dataclasses import dataclass
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageNotFound, StorageUnavailable
-from hoist.storage.translate import NO_BUCKET
+from hoist.errors import HoistError
+from hoist.storage.answers import unavailable
+from hoist.storage.exchange import Exchange, first_ready
+from hoist.storage.patience import Patience
+from hoist.storage.pool import ConnectionPool, Place
 
-CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
-_SCRATCH_BYTES = 1 << 20
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+# How much is received before the rate is looked at.
+_STEP_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is asked for; `what` names it in errors, as the URL may hold a secret."""
+
+    place: Place
+    path: str
+    end: int
+    what: str
 
 
 class RangeClient:
     """Reads ranges of URLs. Safe for many threads; each takes a connection of its own from the pool.
 
-    `ca_bundle` is a PEM file to trust besides the system's; `read_seconds` how long a server may stay silent.
+    `ca_bundle` is a PEM file to trust besides the system's; `read_seconds` how long a server may stay silent;
+    `patience` decides when to ask a second time.
     """
 
-    def __init__(self, ca_bundle: str | None = None, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(
+        self, ca_bundle: str | None = None, read_seconds: float = READ_SECONDS, patience: Patience | None = None
+    ) -> None:
         self._read_seconds = read_seconds
-        self._ca_bundle = ca_bundle
-        self._lock = Lock()
-        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = defaultdict(list)
-        self._tls: ssl.SSLContext | None = None
-        self._proxies = getproxies()
+        self._pool = ConnectionPool(ca_bundle, read_seconds)
+        self.patience = patience or Patience()
 
     def read_into(self, url: str, offset: int, buffer: memoryview, what: str) -> None:
         """Fill `buffer` with the object's bytes from `offset`; `what` names it in errors, as the URL may hold a secret.
@@ -48,144 +58,111 @@ class RangeClient:
         if not buffer:
             return
         parts = urlsplit(url)
-        place = (parts.scheme, parts.netloc)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        headers = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}", "Accept-Encoding": "identity"}
+        place = Place(parts.scheme, parts.netloc)
+        path = self._pool.path(place, f"{parts.path}?{parts.query}" if parts.query else parts.path)
+        target = _Target(place, path, offset + len(buffer), what)
         try:
-            connection, response = self._request(place, target, headers)
-        except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(what, parts.netloc, error) from None
-        keep = False
-        try:
-            keep = _receive(response, offset, buffer, what)
-        except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(what, parts.netloc, error) from None
-        finally:
-            if keep and not response.will_close:
-                with self._lock:
-                    self._idle[place].append(connection)
+            exchange = self._fill(target, offset, buffer)
+            if exchange.finish():
+                self._pool.give(place, exchange.connection)
             else:
-                connection.close()
+                exchange.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise unavailable(what, parts.netloc, error) from None
 
     def close(self) -> None:
         """Close the idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, defaultdict(list)
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
+        self._pool.close()
 
-    def _request(
-        self, place: tuple[str, str], target: str, headers: dict[str, str]
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """Send on an idle connection if one is alive still, else on a new one."""
+    def _fill(self, target: _Target, offset: int, buffer: memoryview) -> Exchange:
+        """The exchange that brought the last byte, with the whole buffer filled."""
+        exchange = self._ask(target, offset)
+        asked = began = heard = time.monotonic()
+        done = base = 0
+        try:
+            while done < len(buffer):
+                patience = self.patience.seconds(self._read_seconds)
+                step = buffer[done : done + _STEP_BYTES]
+                got = exchange.receive(step, patience, target.what)
+                now = time.monotonic()
+                heard = now if got else heard
+                done += got
+                if now - heard > self._read_seconds:
+                    raise TimeoutError
+                late = got < len(step) and now - began >= patience
+                if not got or (late and self.patience.is_slow(done - base, now - began)):
+                    exchange = self._go_on(exchange, target, offset + done, stuck=not got)
+                    began, base = time.monotonic(), done
+        except BaseException:
+            exchange.close()
+            raise
+        self.patience.received(len(buffer), time.monotonic() - asked)
+        return exchange
+
+    def _ask(self, target: _Target, begin: int) -> Exchange:
+        """Send the request, come to the answer's body. A connection that the server had closed is no error."""
         while True:
-            with self._lock:
-                idle = self._idle[place].pop() if self._idle[place] else None
-            connection = idle or self._connect(place)
+            exchange = self._send(target, begin)
+            sent = time.monotonic()
             try:
-                path = target if not self._plain_proxy(place) else f"{place[0]}://{place[1]}{target}"
-                connection.request("GET", path, headers=headers)
-                return connection, connection.getresponse()
+                if not first_ready([exchange], self.patience.seconds(self._read_seconds)):
+                    exchange = self._race(exchange, target, begin)
+                exchange.begin_body(target.what)
+                self.patience.answered(time.monotonic() - sent)
+                return exchange
+            except (OSError, http.client.HTTPException) as error:
+                exchange.close()
+                # One that is silent is not asked again here.
+                if not exchange.reused or isinstance(error, TimeoutError):
+                    raise
+            except BaseException:
+                exchange.close()
+                raise
+
+    def _send(self, target: _Target, begin: int) -> Exchange:
+        while True:
+            connection, reused = self._pool.take(target.place)
+            try:
+                return Exchange(connection, target.path, begin, target.end, reused=reused)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                # A server closes idle connections as it likes; one that is silent is not asked again here.
-                if idle is None or isinstance(error, TimeoutError):
+                if not reused or isinstance(error, TimeoutError):
                     raise
 
-    def _plain_proxy(self, place: tuple[str, str]) -> bool:
-        return place[0] == "http" and self._proxy(place) is not None
+    def _race(self, first: Exchange, target: _Target, begin: int) -> Exchange:
+        """The first to be heard of `first` and a second request like it; the other is closed. Raises TimeoutError."""
+        second = self._second(target, begin)
+        runners = [first, second] if second else [first]
+        ready = first_ready(runners, self._read_seconds)
+        winner = ready[0] if ready else first
+        for runner in runners:
+            if runner is not winner:
+                runner.close()
+        if not ready:
+            raise TimeoutError
+        return winner
 
-    def _proxy(self, place: tuple[str, str]) -> str | None:
-        proxy = self._proxies.get(place[0])
-        return None if proxy is None or proxy_bypass(place[1]) else proxy
+    def _second(self, target: _Target, begin: int) -> Exchange | None:
+        try:
+            return self._send(target, begin) if self.patience.may_hedge() else None
+        except (OSError, http.client.HTTPException):
+            # The first may still come.
+            return None
 
-    def _connect(self, place: tuple[str, str]) -> http.client.HTTPConnection:
-        scheme, netloc = place
-        proxy = self._proxy(place)
-        host = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else netloc
-        connection: http.client.HTTPConnection
-        if scheme == "https":
-            connection = http.client.HTTPSConnection(host, timeout=CONNECT_SECONDS, context=self._context())
-            if proxy:
-                connection.set_tunnel(netloc)
-        else:
-            connection = http.client.HTTPConnection(host, timeout=CONNECT_SECONDS)
-        connection.connect()
-        sock: socket.socket = connection.sock
-        sock.settimeout(self._read_seconds)
-        return connection
-
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                self._tls = ssl.create_default_context()
-                if self._ca_bundle:
-                    self._tls.load_verify_locations(self._ca_bundle)
-            return self._tls
-
-
-def _receive(response: http.client.HTTPResponse, offset: int, buffer: memoryview, what: str) -> bool:
-    """Take the body of an answer; True if the connection can be used again."""
-    if response.status not in (200, 206):
-        raise _refusal(response, what)
-    end = offset + len(buffer)
-    begin, last = _answered(response, what)
-    if begin > offset or (last is not None and last < end):
-        raise Damaged(f"{what} ends before byte {end}, or its server answered another range")
-    _skip(response, offset - begin, what)
-    done = 0
-    while done < len(buffer):
-        got = response.readinto(buffer[done:])
-        if not got:
-            raise StorageUnavailable(f"{what}: the server closed the connection {len(buffer) - done} bytes early")
-        done += got
-    # Only a body that ends here leaves a connection that the next answer can come on.
-    return last == end and not response.read(1)
-
-
-def _answered(response: http.client.HTTPResponse, what: str) -> tuple[int, int | None]:
-    """The half-open range that the body holds; its end is None where the server does not say."""
-    header = response.getheader("Content-Range")
-    if header:
-        found = _CONTENT_RANGE.fullmatch(header.strip())
-        if not found:
-            raise StorageUnavailable(f"{what}: the server sent a Content-Range that means nothing")
-        return int(found[1]), int(found[2]) + 1
-    if response.status == 206:
-        raise StorageUnavailable(f"{what}: the server sent a part without saying which")
-    return 0, response.length
-
-
-def _skip(response: http.client.HTTPResponse, count: int, what: str) -> None:
-    scratch = memoryview(bytearray(min(count, _SCRATCH_BYTES)))
-    while count:
-        got = response.readinto(scratch[:count])
-        if not got:
-            raise StorageUnavailable(f"{what}: the server closed the connection early")
-        count -= got
-
-
-def _refusal(response: http.client.HTTPResponse, what: str) -> HoistError:
-    status = response.status
-    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", response.read(4096))
-    code = found[1].decode() if found else response.reason
-    reason = f"{status} {code}"
-    if status == 404 and code in NO_BUCKET:
-        return StorageNotFound(f"{what}: there is no such bucket: make it first, or check its name and the endpoint")
-    if status == 404:
-        return FileNotFound(f"{what} is not there ({reason})")
-    if status in (401, 403):
-        return PermissionDenied(f"no permission to read {what} ({reason}): check the credentials and the clock")
-    if status == 416:
-        return Damaged(f"{what} is shorter than its manifest says ({reason})")
-    if status in _BUSY:
-        return StorageUnavailable(f"{what}: the server is busy or failing ({reason})")
-    if status in (301, 302, 307, 308):
-        return PermissionDenied(f"{what} lives elsewhere ({reason}): set the storage's region or endpoint")
-    return HoistError(f"{what}: the server answered {reason}")
-
-
-def _unavailable(what: str, host: str, error: Exception) -> StorageUnavailable:
-    reason = "timed out" if isinstance(error, TimeoutError) else (getattr(error, "strerror", None) or repr(error))
-    return StorageUnavailable(f"{what}: cannot read from {host}: {reason}")
+    def _go_on(self, first: Exchange, target: _Target, begin: int, *, stuck: bool) -> Exchange:
+        """Where the rest of a body comes from, from `begin` on: `first`, or another exchange in its place."""
+        second = self._second(target, begin)
+        if second is None:
+            return first
+        try:
+            if not first_ready([first, second] if stuck else [second], self._read_seconds if stuck else 1.0):
+                raise TimeoutError
+            if stuck and first_ready([first], 0):
+                second.close()
+                return first
+            second.begin_body(target.what)
+        except (HoistError, OSError, http.client.HTTPException):
+            second.close()
+            return first
+        first.close()
+        return second

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hoist.errors import Conflict, FileNotFound, VersionNotFound
 from hoist.model.manifest import Manifest
+from hoist.model.reference import is_label
 from hoist.storage import layout
-from hoist.storage.base import Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
+from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
+from hoist.storage.staging import Staging
+from hoist.storage.tree_staging import TreeStaging
 
 
 class TreeStorage(Storage):
@@ -43,7 +47,9 @@ class TreeStorage(Storage):
             document = parse_document(self.objects.get(layout.tag_key(name, tag)).data)
         except FileNotFound:
             return None
-        return Tag(name, tag, str(document.get("version", "")), str(document.get("digest", "")))
+        label = str(document.get("version", ""))
+        # What is no label leads nowhere: it must not become a path.
+        return Tag(name, tag, label if is_label(label) else "", str(document.get("digest", "")))
 
     def read_manifest(self, version: Version) -> bytes:
         try:
@@ -62,6 +68,15 @@ class TreeStorage(Storage):
 
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))
+
+    def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
+        self._refuse_tag(version)
+        return Claimant(self.objects, version, "").occupied(replace=replace_unfinished)
+
+    def staging(self, version: Version, sizes: Collection[int], journals: Path | None = None) -> Staging | None:
+        if self.objects.staged_from is None:
+            return None
+        return TreeStaging(self.objects, version, sizes, journals)
 
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         self._refuse_tag(version)
@@ -91,11 +106,21 @@ class TreeStorage(Storage):
 
     def remove(self, version: Version) -> None:
         manifest = Manifest.parse(self.read_manifest(version))
+        # A removal that is killed leaves a claim, by which the rest can be found.
+        claimant = Claimant(self.objects, version, manifest.digest)
+        claimant.seize(0.0)
         self.objects.delete([layout.manifest_key(version)])
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
         keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
         self.objects.delete(keys)
+        claimant.drop()
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        return find_leftovers(self.objects, older_than)
+
+    def collect(self, leftover: Leftover, older_than: float) -> bool:
+        return collect_leftover(self.objects, leftover, older_than)
 
     def exclusive(self) -> bool:
         return self.objects.conditional()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
-from hoist.storage.base import OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
 
 class Wrapper(Storage):
@@ -52,6 +53,23 @@ class Wrapper(Storage):
         self.before("read_into", len(buffer))
         self.inner.read_into(file, offset, buffer)
         self.after_read(buffer)
+
+    def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
+        self.before("occupied", 0)
+        return self.inner.occupied(version, replace_unfinished=replace_unfinished)
+
+    def staging(self, version: Version, sizes: Collection[int], journals: Path | None = None) -> Staging | None:
+        self.before("staging", 0)
+        found = self.inner.staging(version, sizes, journals)
+        return found and WrappedStaging(self, found)
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        self.before("leftovers", 0)
+        return self.inner.leftovers(older_than)
+
+    def collect(self, leftover: Leftover, older_than: float) -> bool:
+        self.before("collect", 0)
+        return self.inner.collect(leftover, older_than)
 
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         self.before("begin", 0)
@@ -95,6 +113,10 @@ class WrappedPublication(Publication):
         self._wrapper.before("put_file", entry.size)
         self._inner.put_file(entry, source, on_bytes)
 
+    def place(self, entry: FileEntry, staged: Staged) -> bool:
+        self._wrapper.before("place", 0)
+        return self._inner.place(entry, staged.inner if isinstance(staged, WrappedStaged) else staged)
+
     def put_blob(self, data: bytes) -> None:
         self._wrapper.before("put_blob", len(data))
         self._inner.put_blob(data)
@@ -102,6 +124,54 @@ class WrappedPublication(Publication):
     def commit(self, manifest: Manifest) -> None:
         self._wrapper.before("commit", len(manifest.data))
         self._inner.commit(manifest)
+
+
+class WrappedStaging(Staging):
+    """A staging whose operations its storage's wrapper is told of."""
+
+    def __init__(self, wrapper: Wrapper, inner: Staging) -> None:
+        self._wrapper = wrapper
+        self._inner = inner
+        self.from_bytes = inner.from_bytes
+
+    def open(self, path: str, size: int, source: Path) -> Staged:
+        self._wrapper.before("stage", 0)
+        return WrappedStaged(self._wrapper, self._inner.open(path, size, source))
+
+    def find(self, digest: bytes, following: Held | None) -> Held | None:
+        return self._inner.find(digest, following)
+
+
+class WrappedStaged(Staged):
+    """A staged file whose operations its storage's wrapper is told of."""
+
+    def __init__(self, wrapper: Wrapper, inner: Staged) -> None:
+        self._wrapper = wrapper
+        self.inner = inner
+        self.limits = inner.limits
+
+    def has(self, part: Part) -> bool:
+        return self.inner.has(part)
+
+    def copy(self, part: Part) -> bool:
+        self._wrapper.before("copy_part", part.size)
+        return self.inner.copy(part)
+
+    def put(self, part: Part, body: Body) -> bool:
+        self._wrapper.before("put_part", part.size)
+        return self.inner.put(part, body)
+
+    def complete(self) -> None:
+        self.inner.complete()
+
+    def place(self) -> bool:
+        return self.inner.place()
+
+    def discard(self) -> None:
+        self.inner.discard()
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 class Counting(Wrapper):

@@ -1,21 +1,33 @@
-"""Publishing: a file or folder becomes an immutable version. Files first, the manifest last."""
+"""Publishing: a file or folder becomes an immutable version. Files first, the manifest last.
+
+A large file is sent while it is read and hashed, to where nobody sees it; when the digests of all files are known, the
+label is claimed with that of the manifest, and the files are placed. Where that cannot be, or where it matters first
+which content this is (the label is taken), files are read once to be hashed and once more to be sent.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
-from hoist.errors import Cancelled, InvalidReference, LocalError, VersionNotFound
+from hoist.errors import Cancelled, Conflict, HoistError, InvalidReference, VersionNotFound
 from hoist.model.blocks import BlockTable
 from hoist.model.manifest import Manifest
 from hoist.model.reference import DEFAULT_LABEL, Reference
+from hoist.pace import Pace, pace_of
 from hoist.parallel import for_each
 from hoist.progress import Progress
+from hoist.retry import retrying
 from hoist.storage.base import Publication, Storage, Tag, Version
-from hoist.transfer.scan import DEFAULT_EXCLUDE, ScannedFile, find_files, scan_file
+from hoist.storage.posix import changed
+from hoist.storage.staging import Staged
+from hoist.transfer.moved import Moved
+from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, find_files, scan_file
+from hoist.transfer.stage import Stager
 
 _FILES_AT_ONCE = 4
 
@@ -38,12 +50,19 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to publish: tags to set afterwards, patterns to leave out, and see `Storage.begin` and `scan_file`."""
+    """How to publish: tags to set afterwards, patterns to leave out, and see `Storage.begin` and `scan_file`.
+
+    `uploads` is the folder where this host notes what it has sent; `retry_seconds` how long a passing error is tried
+    again.
+    """
 
     tags: Sequence[str] = ()
     exclude: Sequence[str] = DEFAULT_EXCLUDE
     replace_unfinished: bool = False
     checked: bool = True
+    uploads: Path | None = None
+    retry_seconds: float = 60.0
+    max_bandwidth: int | None = None
 
 
 def publish_version(
@@ -55,21 +74,13 @@ def publish_version(
     """
     version = _version(reference)
     began = time.monotonic()
-    scanned = _scan(source, options, progress)
-    table = BlockTable.build(item.blocks for item in scanned).to_bytes()
-    manifest, config = Manifest.build((item.entry for item in scanned), table)
-    already = _is_there(storage, version, manifest)
-    moved = _Moved()
-    exclusive = True
-    if not already:
-        publication = storage.begin(version, manifest.digest, replace_unfinished=options.replace_unfinished)
-        exclusive = storage.exclusive()
-        progress.begin(f"publishing to {storage.address}", manifest.size)
-        _put_files(publication, scanned, moved, progress)
-        for blob in (config, table):
-            publication.put_blob(blob)
-        publication.commit(manifest)
-        progress.end()
+    files = find_files(source, (*DEFAULT_EXCLUDE, *options.exclude))
+    run = _Publish(storage, version, options, progress, files)
+    try:
+        manifest, already = run.run(source.name)
+    except BaseException:
+        run.let_go()
+        raise
     for tag in options.tags:
         storage.set_tag(Tag(version.name, tag, version.label, manifest.digest))
     return Published(
@@ -77,20 +88,13 @@ def publish_version(
         digest=manifest.digest,
         files=len(manifest.files),
         size=manifest.size,
-        sent_bytes=moved.sent,
-        resumed_bytes=moved.resumed,
-        copied_bytes=moved.copied,
+        sent_bytes=run.moved["sent"],
+        resumed_bytes=run.moved["resumed"],
+        copied_bytes=run.moved["copied"],
         seconds=time.monotonic() - began,
         already=already,
-        exclusive=exclusive,
+        exclusive=already or storage.exclusive(),
     )
-
-
-@dataclass(slots=True)
-class _Moved:
-    sent: int = 0
-    resumed: int = 0
-    copied: int = 0
 
 
 def _version(reference: Reference) -> Version:
@@ -103,50 +107,150 @@ def _version(reference: Reference) -> Version:
     return Version(reference.name, reference.label)
 
 
-def _scan(source: Path, options: Options, progress: Progress) -> list[ScannedFile]:
-    files = find_files(source, (*DEFAULT_EXCLUDE, *options.exclude))
-    progress.begin(f"reading {source.name}", sum(file.size for file in files))
-    scanned = [scan_file(file, progress.advance, checked=options.checked) for file in files]
-    progress.end()
-    return scanned
+def _documents(scanned: list[ScannedFile]) -> tuple[Manifest, bytes, bytes]:
+    """The manifest, its config and its block table."""
+    table = BlockTable.build(item.blocks for item in scanned).to_bytes()
+    manifest, config = Manifest.build((item.entry for item in scanned), table)
+    return manifest, config, table
 
 
-def _is_there(storage: Storage, version: Version, manifest: Manifest) -> bool:
-    try:
-        return storage.read_manifest(version) == manifest.data
-    except VersionNotFound:
-        return False
+@dataclass
+class _Publish:
+    """One publish under way."""
 
+    storage: Storage
+    version: Version
+    options: Options
+    progress: Progress
+    files: list[LocalFile]
+    stop: Event = field(default_factory=Event)
+    staged: dict[str, Staged] = field(default_factory=dict)
+    began: bool = False
 
-def _put_files(publication: Publication, scanned: list[ScannedFile], moved: _Moved, progress: Progress) -> None:
-    lock = Lock()
-    stop = Event()
+    def __post_init__(self) -> None:
+        self.moved = Moved(self.progress)
+        cap = self.options.max_bandwidth
+        self.pace: Pace | None = pace_of(cap) if cap else None
 
-    def check(item: ScannedFile) -> None:
-        if not item.file.unchanged():
-            raise LocalError(f"{item.file.source} changed while it was published: run the publish again")
+    def run(self, name: str) -> tuple[Manifest, bool]:
+        """Publish; the manifest, and whether it was there already."""
+        options = self.options
+        scanned = None
+        if self.storage.occupied(self.version, replace_unfinished=options.replace_unfinished):
+            scanned = self._scan(name)
+            manifest = _documents(scanned)[0]
+            if self._is_there(manifest):
+                return manifest, True
+        staging = self.storage.staging(self.version, [file.size for file in self.files], options.uploads)
+        if staging is None:
+            return self._publish(scanned or self._scan(name), None), False
+        with Stager(
+            staging,
+            self.moved,
+            self.stop,
+            checked=options.checked,
+            retry_seconds=options.retry_seconds,
+            pace=self.pace,
+        ) as stager:
+            if scanned is None:
+                self._begin_sending()
+                scanned = for_each(lambda file: self._take(file, stager), self.files, _FILES_AT_ONCE, self.stop)
+            return self._publish(scanned, stager), False
 
-    def put(item: ScannedFile) -> None:
+    def let_go(self) -> None:
+        """What is staged waits for the next run, which may be this process's own."""
+        for staged in list(self.staged.values()):
+            staged.close()
+
+    def _scan(self, name: str) -> list[ScannedFile]:
+        self.progress.begin(f"reading {name}", sum(file.size for file in self.files))
+        scanned = [scan_file(file, self.progress.advance, checked=self.options.checked) for file in self.files]
+        self.progress.end()
+        return scanned
+
+    def _begin_sending(self) -> None:
+        self.began = True
+        self.progress.begin(f"publishing to {self.storage.address}", sum(file.size for file in self.files))
+
+    def _take(self, file: LocalFile, stager: Stager) -> ScannedFile:
+        if not stager.wants(file):
+            return scan_file(file, self._unless_stopped, checked=self.options.checked)
+        scanned, self.staged[file.path] = stager.stage(file)
+        return scanned
+
+    def _publish(self, scanned: list[ScannedFile], stager: Stager | None) -> Manifest:
+        manifest, config, table = _documents(scanned)
+        try:
+            replace = self.options.replace_unfinished
+            publication = self.storage.begin(self.version, manifest.digest, replace_unfinished=replace)
+        except Conflict:
+            for staged in self.staged.values():
+                with suppress(HoistError):
+                    staged.discard()
+            raise
+        if not self.began:
+            self._begin_sending()
+        for_each(lambda item: self._put(publication, item, stager), scanned, _FILES_AT_ONCE, self.stop)
+        for blob in (config, table):
+            publication.put_blob(blob)
+        publication.commit(manifest)
+        self.progress.end()
+        return manifest
+
+    def _is_there(self, manifest: Manifest) -> bool:
+        try:
+            return self.storage.read_manifest(self.version) == manifest.data
+        except VersionNotFound:
+            return False
+
+    def _put(self, publication: Publication, item: ScannedFile, stager: Stager | None) -> None:
         entry = item.entry
-
-        def count(sent: int) -> None:
-            if stop.is_set():
-                raise Cancelled("the publish was cancelled")
-            # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
-            check(item)
-            progress.advance(sent)
-
-        if publication.has(entry):
-            how = "resumed"
+        staged = self.staged.get(entry.path)
+        if staged is not None:
+            if publication.has(entry):
+                # Another publish of the same content was quicker.
+                staged.discard()
+                return
+            if self._place(publication, item, staged):
+                return
+            # It was swept away meanwhile: what was counted as sent has to go again.
+        elif publication.has(entry):
+            self.moved.count("resumed", entry.size)
+            return
         elif publication.adopt(entry):
-            how = "copied"
-        else:
-            how = "sent"
-            publication.put_file(entry, item.file.source, count)
-            check(item)
-        if how != "sent":
-            progress.advance(entry.size)
-        with lock:
-            setattr(moved, how, getattr(moved, how) + entry.size)
+            self.moved.count("copied", entry.size)
+            return
+        elif stager is not None and stager.wants(item.file):
+            again, staged = stager.stage(item.file)
+            if again.entry != entry:
+                staged.discard()
+                raise changed(item.file.source)
+            if self._place(publication, again, staged):
+                return
+        self._send(publication, item, told=staged is not None)
 
-    for_each(put, scanned, _FILES_AT_ONCE, stop)
+    def _place(self, publication: Publication, item: ScannedFile, staged: Staged) -> bool:
+        self._check(item)
+        return retrying(lambda: publication.place(item.entry, staged), self.options.retry_seconds, self.stop)
+
+    def _send(self, publication: Publication, item: ScannedFile, *, told: bool) -> None:
+        def count(sent: int) -> None:
+            if self.pace:
+                self.pace.take(sent, self.stop)
+            self._unless_stopped(sent)
+            # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
+            self._check(item)
+            if not told:
+                self.progress.advance(sent)
+
+        publication.put_file(item.entry, item.file.source, count)
+        self._check(item)
+        self.moved.count("sent", item.entry.size, told=item.entry.size)
+
+    def _unless_stopped(self, count: int) -> None:
+        if self.stop.is_set():
+            raise Cancelled("the publish was cancelled")
+
+    def _check(self, item: ScannedFile) -> None:
+        if not item.file.unchanged():
+            raise changed(item.file.source)

@@ -165,4 +165,6 @@ def _disk_error(error: OSError, folder: Path) -> HoistError:
         return LocalError(
             f"no space left for {folder}: free some, then run the pull again; it goes on where it stopped"
         )
+    if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
+        return LocalError(f"{error.filename2 or error.filename or folder} is in the way: pull to another folder")
     return local_error(error, folder)

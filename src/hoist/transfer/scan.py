@@ -14,6 +14,7 @@ from hoist.errors import FileNotFound, InvalidFile, LocalError, UsageError
 from hoist.model.blocks import FileBlocks, block_digest, file_blocks
 from hoist.model.cut import Piece, cut
 from hoist.model.formats.archive import ZIP_MAGIC, data_range, read_archive
+from hoist.model.formats.gguf import GGUF_MAGIC, gguf_pieces
 from hoist.model.formats.safetensors import LENGTH_BYTES, header_length, parse_header
 from hoist.model.manifest import FileEntry, check_path
 from hoist.read.source import local_error
@@ -73,13 +74,18 @@ def scan_file(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> Sc
     """
     try:
         with file.source.open("rb", buffering=0) as opened:
-            lengths = cut(file.size, _pieces(file, opened.fileno(), checked))
+            lengths = cut_file(file, opened.fileno(), checked=checked)
             whole = hashlib.sha256()
             digests = list(_digests(opened.fileno(), lengths, whole.update, on_bytes, file))
     except OSError as error:
         raise local_error(error, file.source) from None
     digest = f"sha256:{whole.hexdigest()}"
     return ScannedFile(file, FileEntry(file.path, file.size, digest), file_blocks(digest, lengths, digests))
+
+
+def cut_file(file: LocalFile, fd: int, *, checked: bool = True) -> list[int]:
+    """The lengths in bytes of the blocks of an open file. Raises InvalidFile, as `scan_file` does, and OSError."""
+    return cut(file.size, _pieces(file, fd, checked))
 
 
 def _digests(
@@ -111,6 +117,9 @@ def _pieces(file: LocalFile, fd: int, checked: bool) -> list[Piece]:
         start = read(0, LENGTH_BYTES)
         if start.startswith(ZIP_MAGIC):
             return _archive_pieces(file, read)
+        if start.startswith(GGUF_MAGIC):
+            with file.source.open("rb") as opened:
+                return gguf_pieces(opened, file.size)
         return _safetensors_pieces(start, file.size, read)
     except InvalidFile as error:
         if checked and file.path.endswith(".safetensors"):

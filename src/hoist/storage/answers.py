@@ -1,0 +1,74 @@
+"""What an object store's HTTP answers mean: its refusals as errors of ours, and which bytes a body holds."""
+
+from __future__ import annotations
+
+import re
+from http.client import HTTPResponse
+
+from hoist.errors import (
+    Damaged,
+    FileNotFound,
+    HoistError,
+    PermissionDenied,
+    StorageNotFound,
+    StorageUnavailable,
+    StorageUnsupported,
+)
+from hoist.storage.translate import NO_BUCKET
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(?:\d{1,19}|\*)")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+# Refusals by name, whatever the status: what S3 calls a request that it asks to be sent again.
+_PASSING = ("RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable")
+
+
+def code_of(body: bytes) -> str:
+    """The error's name in an answer of S3's kind; empty if there is none."""
+    found = _CODE.search(body)
+    return found[1].decode() if found else ""
+
+
+def refusal(status: int, reason: str, body: bytes, what: str) -> HoistError:
+    """The error that an answer means; `body` is its beginning, `what` names the thing asked for, without a secret."""
+    code = code_of(body) or reason
+    said = f"{status} {code}"
+    if status == 404 and code in NO_BUCKET:
+        return StorageNotFound(f"{what}: there is no such bucket: make it first, or check its name and the endpoint")
+    if status == 404:
+        return FileNotFound(f"{what} is not there ({said})")
+    if status in (401, 403):
+        return PermissionDenied(f"no permission for {what} ({said}): check the credentials and the clock")
+    if status == 416:
+        return Damaged(f"{what} is shorter than its manifest says ({said})")
+    if status in _BUSY or code in _PASSING:
+        return StorageUnavailable(f"{what}: the server is busy or failing ({said})")
+    if status in (301, 302, 307, 308):
+        return PermissionDenied(f"{what} lives elsewhere ({said}): set the storage's region or endpoint")
+    if status in (405, 501):
+        return StorageUnsupported(f"{what}: the server cannot do this ({said})")
+    return HoistError(f"{what}: the server answered {said}")
+
+
+def answered_range(response: HTTPResponse, what: str) -> tuple[int, int | None]:
+    """The half-open range that a body holds; its end is None where the server does not say.
+
+    A server may answer a range with 206, with 200 and a Content-Range (rclone does), or with 200 and the whole object.
+    Raises StorageUnavailable for an answer that does not say what it is.
+    """
+    header = response.getheader("Content-Range")
+    if header:
+        found = _CONTENT_RANGE.fullmatch(header.strip())
+        if not found:
+            raise StorageUnavailable(f"{what}: the server sent a Content-Range that means nothing")
+        return int(found[1]), int(found[2]) + 1
+    if response.status == 206:
+        raise StorageUnavailable(f"{what}: the server sent a part without saying which")
+    return 0, response.length
+
+
+def unavailable(what: str, host: str, error: Exception) -> StorageUnavailable:
+    """What an error of the transport means: worth trying again."""
+    reason = "timed out" if isinstance(error, TimeoutError) else (getattr(error, "strerror", None) or repr(error))
+    # An endpoint may name a user and a password before its host.
+    return StorageUnavailable(f"{what}: cannot reach {host.rpartition('@')[2]}: {reason}")
