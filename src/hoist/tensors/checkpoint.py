@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,19 @@ from hoist.read.sink import Sink
 from hoist.storage.base import OnBytes
 from hoist.tensors.device import torch_device, view_tensor
 from hoist.tensors.dtypes import cast_dtype
-from hoist.tensors.index import CHECKPOINT_SUFFIXES, find_weights
+from hoist.tensors.index import CHECKPOINT_SUFFIXES, Filenames, find_weights
 from hoist.tensors.place import Loading, Placed
+from hoist.tensors.rebuild import Outliner, Rebuilder
 from hoist.tensors.unpickle import StorageRef, unpickle
 
 _HEADER_BYTES = 30
+_BYTE_ORDER = "byteorder"
+_BYTE_ORDER_BYTES = 16
 
 
 def load_checkpoint(
     path_or_location: str | Path,
-    filename: str | None = None,
+    filename: Filenames = None,
     device: str | int | torch.device = "cpu",
     *,
     dtype: torch.dtype | str | None = None,
@@ -37,32 +38,37 @@ def load_checkpoint(
 ) -> Any:
     """Load a zip checkpoint, as `torch.load(weights_only=True)` would: containers of tensors, never code.
 
-    The arguments are those of `load_file`. Tensors that share a storage in the file share it in memory; on the CPU they
-    are views of one buffer.
+    The arguments are those of `load_file`; of several files, or the shards of an index (`.bin.index.json`), it gives the
+    entries of all in one dict. Tensors that share a storage in the file share it in memory; on the CPU they
+    are views of one buffer. A parameter is a parameter, a sparse tensor sparse, and so on, as with torch.
 
     Raises UnsafeCheckpoint, InvalidFile (with the command that converts a legacy file), and what `load_file` does.
     """
     place, cast = torch_device(device), cast_dtype(dtype)
     weights = find_weights(path_or_location, filename, CHECKPOINT_SUFFIXES)
     try:
-        (source,) = weights.sources
-        checkpoint = Checkpoint(RangeReader(source, weights.engine))
-        return checkpoint.load(Loading(weights.engine, place, cast, on_bytes))
+        loading = Loading(weights.engine, place, cast, on_bytes)
+        # All are read and checked before the first weight byte is asked for.
+        checkpoints = [Checkpoint(RangeReader(source, weights.engine)) for source in weights.sources]
+        return merged([(checkpoint.name, checkpoint.load(loading)) for checkpoint in checkpoints])
     finally:
         weights.close()
 
 
-@dataclass(frozen=True, slots=True)
-class TensorOutline:
-    """What a checkpoint says of a tensor, without its bytes."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of its elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
+def merged(parts: Sequence[tuple[str, Any]]) -> Any:
+    """What the one file holds; of several, the entries of all of them. Raises InvalidFile if two hold one entry."""
+    if len(parts) == 1:
+        return parts[0][1]
+    found: dict[Any, Any] = {}
+    holder: dict[Any, str] = {}
+    for name, part in parts:
+        if not isinstance(part, Mapping):
+            raise InvalidFile(f"{name} holds no dict of tensors: load it by itself")
+        for key, value in part.items():
+            if key in found:
+                raise InvalidFile(f"{key!r} is in both {holder[key]} and {name}: load them apart")
+            found[key], holder[key] = value, name
+    return found
 
 
 class Checkpoint:
@@ -84,39 +90,48 @@ class Checkpoint:
             raise InvalidFile(f"{self.name}: {error}") from None
         self._pickle = reader.read(begin, end)
         self.storages: dict[str, StorageRef] = {}
-        self.outline: Any = unpickle(self._pickle, self._note, self.name)
+        self.outline: Any = unpickle(self._pickle, Outliner(self._note), self.name)
 
     def load(self, loading: Loading) -> Any:
         """Fetch every storage and rebuild the object. Raises DamagedBlock, InvalidFile, and what a storage may."""
         spans = self._spans()
         headers = _Headers([begin for begin, _ in spans.values()])
         (placed,) = loading.fetch([(self._reader.source, list(spans.values()))], headers.before)
-        flats = {key: self._flat(key, limit, placed, headers) for key, (_, limit) in spans.items()}
-        return unpickle(self._pickle, _rebuilder(flats, loading.device, loading.dtype), self.name)
+        flats = {name: self._flat(name, limit, placed, headers) for name, (_, limit) in spans.items()}
+        self._refuse_other_byte_order(flats.pop(_BYTE_ORDER, None))
+        storages = {name.removeprefix("data/"): flat for name, flat in flats.items()}
+        return unpickle(self._pickle, Rebuilder(storages, loading.device, loading.dtype), self.name)
 
-    def _note(
-        self, storage: StorageRef, dtype: torch.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
-    ) -> TensorOutline:
+    def _note(self, storage: StorageRef) -> None:
         """The first pass over the pickle only learns which storages and tensors there are."""
         entry = self._archive.entry(f"data/{storage.key}")
         if entry.size != storage.size or self.storages.setdefault(storage.key, storage).size != storage.size:
             raise InvalidFile(f"{self.name}: lying checkpoint: storage {storage.key!r} has {entry.size} bytes")
-        return TensorOutline(dtype, size)
 
     def _spans(self) -> dict[str, tuple[int, int]]:
-        """Each storage's range, its local header included: from its header to the next entry's."""
+        """Each storage entry's range, its local header included: from its header to the next entry's."""
         source_size = self._reader.source.size
         headers = sorted(entry.header for entry in self._archive.entries.values())
         after = dict(zip(headers, [*headers[1:], source_size], strict=True))
+        names = [f"data/{key}" for key in self.storages]
+        # It lies beside the first storage, in a block that is fetched anyway.
+        names += [_BYTE_ORDER] if names and _BYTE_ORDER in self._archive.entries else []
         spans = {}
-        for key in self.storages:
-            entry = self._archive.entry(f"data/{key}")
+        for name in names:
+            entry = self._archive.entry(name)
             longest = entry.header + _HEADER_BYTES + 2 * 65535 + entry.size
-            spans[key] = (entry.header, min(after[entry.header], longest))
+            spans[name] = (entry.header, min(after[entry.header], longest))
         return spans
 
-    def _flat(self, key: str, limit: int, placed: Placed, headers: _Headers) -> torch.Tensor:
-        entry = self._archive.entry(f"data/{key}")
+    def _refuse_other_byte_order(self, flat: torch.Tensor | None) -> None:
+        order = "little" if flat is None else bytes(flat[:_BYTE_ORDER_BYTES].cpu().tolist()).decode("latin-1")
+        if order != "little":
+            raise InvalidFile(
+                f"{self.name} was saved on a {order!r}-endian machine: load it once with torch, and save it again"
+            )
+
+    def _flat(self, name: str, limit: int, placed: Placed, headers: _Headers) -> torch.Tensor:
+        entry = self._archive.entry(name)
         begin, end = self._data_range(entry, headers)
         if end > limit:
             raise InvalidFile(f"{self.name}: lying zip checkpoint: entry {entry.name!r} runs into the next")
@@ -175,25 +190,3 @@ class _Peeking:
 
     def release(self, view: memoryview) -> None:
         self._sink.release(view)
-
-
-def _rebuilder(
-    flats: dict[str, torch.Tensor], device: torch.device, cast: torch.dtype | None
-) -> Callable[..., torch.Tensor]:
-    aligned: dict[tuple[str, torch.dtype], torch.Tensor] = {}
-
-    def rebuild(
-        storage: StorageRef, dtype: torch.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
-    ) -> torch.Tensor:
-        if 0 in size:
-            kept = cast if cast and dtype.is_floating_point else dtype
-            return torch.empty_strided(size, stride, dtype=kept, device=device)
-        flat = flats[storage.key]
-        if (storage.key, dtype) not in aligned:
-            count = flat.numel() // dtype.itemsize * dtype.itemsize
-            aligned[storage.key, dtype] = view_tensor(flat, 0, count, dtype, (count // dtype.itemsize,))
-        typed = aligned[storage.key, dtype]
-        found = typed.as_strided(size, stride, typed.storage_offset() + offset)
-        return found.to(cast) if cast and dtype.is_floating_point else found
-
-    return rebuild

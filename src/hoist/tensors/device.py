@@ -6,7 +6,6 @@ slots and is copied from there while the next ones arrive: one device allocation
 
 from __future__ import annotations
 
-import mmap
 from queue import Queue
 from threading import Lock
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 import torch
 
 from hoist.errors import LocalError, UsageError
+from hoist.memory import allocate
 from hoist.read.plan import Request
 from hoist.read.sink import BufferSink, Sink
 
@@ -35,12 +35,7 @@ class HostDestination:
     """One anonymous mapping, in large pages where the system gives them; tensors are views on it."""
 
     def __init__(self, size: int) -> None:
-        try:
-            memory = mmap.mmap(-1, max(1, size))
-        except OSError as error:
-            raise LocalError(f"no memory for {size} bytes of weights: {error.strerror}") from None
-        if size >= 2 << 20 and hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+        memory = allocate(size)
         self.flat = torch.frombuffer(memory, dtype=torch.uint8)
         self.sink: Sink = BufferSink(memoryview(memory))
 

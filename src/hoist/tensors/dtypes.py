@@ -36,11 +36,13 @@ _NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in _TORCH.items()}
 }
 
 
-def torch_dtype(name: str) -> torch.dtype:
-    """torch's dtype of a safetensors name. Raises InvalidFile if this torch has none."""
+def torch_dtype(name: str, tensor: str = "") -> torch.dtype:
+    """torch's dtype of a safetensors name; `tensor` is for the message. Raises InvalidFile if this torch has none."""
     found = _TORCH.get(name) or getattr(torch, _NEWER.get(name, ""), None)
     if not isinstance(found, torch.dtype):
-        raise InvalidFile(f"torch {torch.__version__} has no dtype for {name}: upgrade torch, or cast the file")
+        mend = "upgrade torch" if name in _NEWER else "leave it out with tensors=, or read its bytes with hoist.open"
+        subject = f"tensor {tensor!r} is {name}" if tensor else name
+        raise InvalidFile(f"{subject}, for which torch {torch.__version__} has no dtype: {mend}")
     return found
 
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from hoist.errors import InvalidFile
 from hoist.model.formats.archive import ZIP_MAGIC
+from hoist.model.formats.gguf import GGUF_SUFFIX
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.read.listing import Shared, sharing
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Version
+from hoist.tensors.gguf import read_gguf
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, read_header
 
 if TYPE_CHECKING:
-    from hoist.tensors.checkpoint import TensorOutline
+    from hoist.tensors.rebuild import TensorOutline
 
 # Real checkpoints have a few thousand values; a hostile one can name a list inside itself.
 _MOST_VALUES = 1_000_000
@@ -34,7 +36,7 @@ class TensorSummary:
 
 @dataclass(frozen=True, slots=True)
 class FileSummary:
-    """One file. `format` is `safetensors`, `checkpoint` or empty; `problem` says why its tensors are not known."""
+    """One file. `format` is `safetensors`, `checkpoint`, `gguf` or empty; `problem` says why its tensors are not known."""
 
     entry: FileEntry
     blocks: int
@@ -72,6 +74,10 @@ def _summary(opened: OpenedVersion, path: str) -> FileSummary:
             tensors = read_header(opened.reader(path)).tensors
             found = (TensorSummary(item.name, item.dtype, item.shape, item.end - item.begin) for item in tensors)
             return FileSummary(entry, blocks, "safetensors", tuple(found))
+        if path.endswith(GGUF_SUFFIX):
+            infos = read_gguf(opened.reader(path)).tensors
+            found = (TensorSummary(item.name, item.type.name, item.shape, item.size) for item in infos)
+            return FileSummary(entry, blocks, "gguf", tuple(found))
         if path.endswith(CHECKPOINT_SUFFIXES) and opened.reader(path).read(0, 4) == ZIP_MAGIC:
             return FileSummary(entry, blocks, "checkpoint", tuple(_checkpoint_tensors(opened, path)))
     except (InvalidFile, ImportError) as error:
@@ -89,7 +95,7 @@ def _checkpoint_tensors(opened: OpenedVersion, path: str) -> Iterator[TensorSumm
 
 def _named(outline: Any) -> Iterator[tuple[str, TensorOutline]]:
     """The tensors in nested containers, named by the path to them. Raises InvalidFile where the nesting has no end."""
-    from hoist.tensors.checkpoint import TensorOutline
+    from hoist.tensors.rebuild import TensorOutline
 
     waiting = [("", outline, 0)]
     seen = 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 
 import torch
 
-from hoist.model.formats.safetensors import TensorInfo
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import plan_ranges
 from hoist.read.source import Source
 from hoist.tensors.index import TensorFile, TensorIndex
-from hoist.tensors.load import tensor_at
+from hoist.tensors.load import shape_of, tensor_at
 from hoist.tensors.place import Loading, Placed
 
 
@@ -30,16 +30,15 @@ class LazyTensors:
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor. Raises DamagedBlock, InvalidFile, and what a storage may."""
-        file, tensor = self._index.by_name[name]
-        return tensor_at(self._file(file).fetch(tensor.begin, tensor.end), tensor.begin, tensor)
+        _, tensor = self._index.by_name[name]
+        return self.part(name, [(0, tensor.end - tensor.begin)])
 
-    def rows(self, name: str, begin: int, end: int) -> torch.Tensor:
-        """Rows `begin` to `end` of a tensor's first dimension, fetching no more than the blocks that hold them."""
+    def part(self, name: str, ranges: Iterable[tuple[int, int]]) -> torch.Tensor:
+        """A tensor of which only the blocks that hold those of its bytes are sure to be there. Raises what `tensor` does."""
         file, tensor = self._index.by_name[name]
-        row = (tensor.end - tensor.begin) // max(1, tensor.shape[0])
-        first, last = tensor.begin + begin * row, tensor.begin + end * row
-        part = TensorInfo(name, tensor.dtype, (end - begin, *tensor.shape[1:]), first, last)
-        return tensor_at(self._file(file).fetch(first, last), first, part)
+        shape_of(tensor)
+        wanted = [(tensor.begin + begin, tensor.begin + end) for begin, end in ranges]
+        return tensor_at(self._file(file).fetch(wanted), tensor.begin, tensor)
 
     def close(self) -> None:
         """Let the files go; the tensors stay."""
@@ -63,11 +62,12 @@ class _LazyFile:
         ready = self.placed.mapped is not None and self.placed.mapped.ready
         self._here = bytearray([ready]) * len(source.blocks)
 
-    def fetch(self, begin: int, end: int) -> torch.Tensor:
-        """The file's memory, in which the bytes from `begin` to `end` are there and verified."""
+    def fetch(self, ranges: Iterable[tuple[int, int]]) -> torch.Tensor:
+        """The file's memory, in which the blocks of those ranges are there and verified."""
         source = self.placed.source
         with self._lock:
-            missing = [index for index in source.blocks.covering(begin, end) if not self._here[index]]
+            wanted = {index for begin, end in ranges for index in source.blocks.covering(begin, end)}
+            missing = sorted(index for index in wanted if not self._here[index])
             if missing:
                 spans = [source.blocks.span(index) for index in missing]
                 plan = plan_ranges(source.blocks, spans, source.traits.request_bytes, in_place=True)

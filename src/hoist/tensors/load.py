@@ -27,29 +27,37 @@ class Loader(Loading):
     def load(self, index: TensorIndex, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors of those names, in their order. Raises DamagedBlock, InvalidFile, and what a storage may."""
         names = list(names)
-        by_file: dict[int, list[TensorInfo]] = {}
-        files: dict[int, TensorFile] = {}
+        by_file: dict[int, tuple[TensorFile, list[TensorInfo]]] = {}
         for name in names:
             file, tensor = index.by_name[name]
-            files[id(file)] = file
-            by_file.setdefault(id(file), []).append(tensor)
+            by_file.setdefault(id(file), (file, []))[1].append(tensor)
         found: dict[str, torch.Tensor] = {}
-        if self.dtype is None:
-            found |= self._fetch([(files[key], tensors) for key, tensors in by_file.items()])
-        else:
-            for key, tensors in by_file.items():
-                for batch in _batches(tensors):
-                    found |= self._cast(self._fetch([(files[key], batch)]))
+        for tensors in self.load_each(list(by_file.values())):
+            found |= tensors
         return {name: found[name] for name in names}
 
-    def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> dict[str, torch.Tensor]:
+    def load_each(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> list[dict[str, torch.Tensor]]:
+        """The chosen tensors of each file, by name. Raises what `load` does."""
+        for _, tensors in wanted:
+            for tensor in tensors:
+                shape_of(tensor)  # before anything is fetched for what torch cannot hold
+        if self.dtype is None:
+            return self._fetch(wanted)
+        return [self._cast_file(file, tensors) for file, tensors in wanted]
+
+    def _cast_file(self, file: TensorFile, tensors: list[TensorInfo]) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for batch in _batches(tensors):
+            found |= self._cast(self._fetch([(file, batch)])[0])
+        return found
+
+    def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> list[dict[str, torch.Tensor]]:
         ranges = [(file.source, [(tensor.begin, tensor.end) for tensor in tensors]) for file, tensors in wanted]
         placed = self.fetch(ranges)
-        return {
-            tensor.name: tensor_at(each.flat, _locate(each.plan, tensor), tensor)
+        return [
+            {tensor.name: tensor_at(each.flat, _locate(each.plan, tensor), tensor) for tensor in tensors}
             for each, (_, tensors) in zip(placed, wanted, strict=True)
-            for tensor in tensors
-        }
+        ]
 
     def _cast(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self.dtype is None:
@@ -72,13 +80,22 @@ def _batches(tensors: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield batch
 
 
+def shape_of(tensor: TensorInfo) -> tuple[torch.dtype, tuple[int, ...]]:
+    """The dtype and shape that torch gives a tensor. Raises InvalidFile if torch cannot hold it."""
+    dtype = torch_dtype(tensor.dtype, tensor.name)
+    if tensor.dtype != "F4":
+        return dtype, tensor.shape
+    # torch packs two to an element, along the last dimension, as safetensors' own loader gives them.
+    if not tensor.shape or tensor.shape[-1] % 2:
+        raise InvalidFile(
+            f"tensor {tensor.name!r} is F4 of shape {list(tensor.shape)}: torch needs an even last dimension"
+        )
+    return dtype, (*tensor.shape[:-1], tensor.shape[-1] // 2)
+
+
 def tensor_at(flat: torch.Tensor, at: int, tensor: TensorInfo) -> torch.Tensor:
     """The tensor whose bytes lie in `flat` from `at`. Raises InvalidFile if torch cannot hold it."""
-    dtype = torch_dtype(tensor.dtype)
-    shape = tensor.shape
-    if tensor.dtype == "F4":
-        # torch packs two to an element, along the last dimension, as safetensors' own loader gives them.
-        shape = (*shape[:-1], shape[-1] // 2) if shape else shape
+    dtype, shape = shape_of(tensor)
     size = tensor.end - tensor.begin
     if size == 0:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from hoist.read.direct import direct_source
 from hoist.read.engine import Engine, Job
 from hoist.read.mapped import MappedFile, map_file
 from hoist.read.plan import Plan, plan_ranges
@@ -75,7 +76,8 @@ class Loading:
         return []
 
     def _place(self, source: Source, ranges: list[tuple[int, int]], staging: Staging) -> Placed:
-        mapped = self._map(source)
+        chosen = direct_source(source) if self.engine.config.direct else source
+        mapped = self._map(source) if chosen is source else None
         if mapped and sum(end - begin for begin, end in ranges) >= _NEARLY_WHOLE * source.size:
             # The rest is the header, read already: with it the whole file is verified, and can be remembered as such.
             ranges = [(0, source.size)]
@@ -83,7 +85,7 @@ class Loading:
         if mapped:
             return Placed(mapped.source, plan, MappedDestination(mapped), mapped)
         staging.need(plan.largest)
-        return Placed(source, plan, self.make(plan.size, self.device, staging), None)
+        return Placed(chosen, plan, self.make(plan.size, self.device, staging), None)
 
     def _map(self, source: Source) -> MappedFile | None:
         """A cast copies anyway, and another device needs pinned memory: only a plain load to the CPU maps."""
