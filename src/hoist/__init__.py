@@ -15,28 +15,40 @@ from importlib import import_module
 # typing's own constant costs more to import than all the rest of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hoist.checkup.run import doctor
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint
+    from hoist.tensors.gguf import open_gguf
     from hoist.tensors.safetensors import load_file, safe_open
-    from hoist.verbs import inspect, list, open, publish, pull, remove, tag, verify
+    from hoist.tensors.several import load_files
+    from hoist.verbs import collect, inspect, list, open, publish, pull, remove, tag, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "doctor": "hoist.checkup.run",
     "HoistError": "hoist.errors",
     "load_checkpoint": "hoist.tensors.checkpoint",
     "load_file": "hoist.tensors.safetensors",
+    "open_gguf": "hoist.tensors.gguf",
+    "load_files": "hoist.tensors.several",
     "safe_open": "hoist.tensors.safetensors",
-    **dict.fromkeys(("inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"), "hoist.verbs"),
+    **dict.fromkeys(
+        ("collect", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"), "hoist.verbs"
+    ),
 }
 
 __all__ = [
     "HoistError",
+    "collect",
+    "doctor",
     "inspect",
     "list",
     "load_checkpoint",
     "load_file",
+    "load_files",
     "open",
+    "open_gguf",
     "publish",
     "pull",
     "remove",

@@ -17,6 +17,7 @@ from hoist.read.connect import connect, open_location
 from hoist.read.listing import Listed, list_versions
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Tag, Version
+from hoist.transfer.collect import GRACE_SECONDS, Collected, collect_storage
 from hoist.transfer.publish import Options, Published, publish_version
 from hoist.transfer.pull import Pulled, pull_version
 from hoist.transfer.verify import Verified, verify_version
@@ -43,8 +44,18 @@ def publish(
     Raises InvalidReference, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
     """
     where = parse_location(location)
-    options = Options([check_label(tag) for tag in tags], exclude, replace_unfinished, checked)
-    storage, _ = connect(where.storage, config)
+    labels = [check_label(tag) for tag in tags]
+    storage, engine = connect(where.storage, config)
+    limits = engine.config
+    options = Options(
+        labels,
+        exclude,
+        replace_unfinished,
+        checked,
+        uploads=limits.uploads,
+        retry_seconds=limits.retry_seconds,
+        max_bandwidth=limits.max_bandwidth,
+    )
     with storage:
         return publish_version(Path(source), storage, where.reference, options, progress or Progress())
 
@@ -116,4 +127,14 @@ def remove(location: str, *, force: bool = False, config: Config | None = None) 
         return remove_reference(storage, where.reference, force=force)
 
 
-__all__ = ["inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"]
+def collect(
+    storage: str, *, grace_seconds: float = GRACE_SECONDS, delete: bool = False, config: Config | None = None
+) -> Collected:
+    """What killed publishes and removals have left in a storage, and nothing has touched for `grace_seconds`; deleted
+    only with `delete`. Raises StorageNotFound, StorageUnsupported, and what a storage may."""
+    opened, _ = connect(storage, config)
+    with opened:
+        return collect_storage(opened, grace_seconds=grace_seconds, delete=delete)
+
+
+__all__ = ["collect", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"]

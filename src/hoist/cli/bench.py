@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli import measure
+from hoist.cli import catalog, compare, measure
 from hoist.cli.parser import Root, add_command, add_json, add_quiet, completes
 from hoist.cli.text import print_json, print_table, printable, show_size
 
@@ -24,7 +24,13 @@ def add_to(root: Root) -> None:
     commands: Commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_fixtures(commands)
     measure.add_switch(commands)
+    compare.add_load(commands)
+    compare.add_suite(commands)
+    compare.add_publish(commands)
+    compare.add_profile(commands)
+    compare.add_targets(commands)
     measure.add_table(commands)
+    catalog.add_catalog(commands)
     measure.add_to(root)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_json, add_location, add_quiet, completes
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, completes
 from hoist.cli.text import print_json, printable, short_digest, show_count, show_rate, show_seconds, show_size, warn
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _add_publish(root: Root) -> None:
     add("--exclude", action="append", default=[], metavar="PATTERN", help="leave out files like this (may be repeated)")
     add("--replace-unfinished", action="store_true", help="take over the label from a dead publish of other content")
     add("--unchecked", action="store_true", help="publish a .safetensors file even if it is none")
+    add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
 
@@ -66,6 +67,7 @@ def _add_pull(root: Root) -> None:
     add = parser.add_argument
     add("--include", action="append", default=[], metavar="PATTERN", help="only files like this (may be repeated)")
     add("--force", action="store_true", help="replace files that are there with other content")
+    add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
 

@@ -11,6 +11,8 @@ from hoist.cli.text import printable
 from hoist.errors import HoistError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from hoist.cli.interrupt import Interruptible
 
 CANCELLED = 130
@@ -35,7 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hoist.cli.interrupt import Interruptible
 
     with Interruptible(f"hoist: {farewell}") as interruptible:
-        return _guarded(lambda: int(parsed.run(parsed)), interruptible)
+        return _guarded(lambda: _run(parsed), interruptible)
+
+
+def _run(parsed: Namespace) -> int:
+    if getattr(parsed, "max_bandwidth", None) is not None:
+        from hoist.config import say
+
+        say("max_bandwidth", parsed.max_bandwidth)
+    return int(parsed.run(parsed))
 
 
 def _guarded(run: Callable[[], int], interruptible: Interruptible) -> int:

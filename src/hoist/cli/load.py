@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_json, add_quiet, completes
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet, completes
 from hoist.cli.text import print_json, print_table, printable, show_count, show_rate, show_size
 
 if TYPE_CHECKING:
@@ -36,16 +36,18 @@ def add_to(root: Root) -> None:
         examples=(
             "hoist load nas//sd15/anything:v5 --device cuda",
             "hoist load ./model.safetensors --dtype float16 --repeat 3",
+            "hoist load nas//sd15/pipeline:v1 unet/model.safetensors vae/model.safetensors",
         ),
     )
     place = parser.add_argument("place", metavar="LOCATION_OR_PATH", help="STORAGE//NAME:VERSION, or a local path")
     completes(place, "file")
     add = parser.add_argument
-    add("file", metavar="FILE", nargs="?", help="one file of it, where there are several")
+    add("files", metavar="FILE", nargs="*", help="which files of it, where there are several; safetensors are merged")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add("--dtype", help="cast floating tensors, as to float16 or bfloat16")
     add("--prefix", help="only tensors whose names start so (safetensors)")
     add("--repeat", type=int, default=1, metavar="N", help="load so many times (default: 1)")
+    add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
 
@@ -59,7 +61,7 @@ def run_load(args: Namespace) -> int:
     from hoist.cli.progress import make_reporter
     from hoist.cli.timing import Wanted, import_torch, load_timed, peak_memory_bytes
 
-    wanted = Wanted(args.place, args.file, args.device, args.dtype, args.prefix)
+    wanted = Wanted(args.place, tuple(args.files), args.device, args.dtype, args.prefix)
     with make_reporter(args.quiet) as progress:
         import_seconds = import_torch(args.device)
         runs = [load_timed(wanted, progress) for _ in range(args.repeat)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_json, add_location, add_quiet, completes
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, completes
 from hoist.cli.text import (
     print_json,
     print_table,
@@ -72,6 +72,7 @@ def _add_verify(root: Root) -> None:
         examples=("hoist verify nas//sd15/anything:v5",),
     )
     add_location(parser)
+    add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
 

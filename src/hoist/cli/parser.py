@@ -131,6 +131,12 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document, sizes in bytes, times in seconds")
 
 
+def add_bandwidth(parser: Parser) -> None:
+    """The option of every verb that moves weights."""
+    text = "move at most so many bytes a second, as 50MiB"
+    parser.add_argument("--max-bandwidth", dest="max_bandwidth", metavar="RATE", help=text)
+
+
 def add_quiet(parser: Parser) -> None:
     """The option of every verb that takes long."""
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
@@ -143,10 +149,10 @@ def completes(action: argparse.Action, what: str) -> None:
 
 def build_parser() -> Root:
     """The parser with all verbs."""
-    from hoist.cli import bench, bring, change, completion, load, look
+    from hoist.cli import bench, bring, change, collect, completion, doctor, load, look
 
     root = Root()
-    for group in (bring, load, look, change, bench, completion):
+    for group in (bring, load, look, change, collect, bench, doctor, completion):
         group.add_to(root)
     return root
 

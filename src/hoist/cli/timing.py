@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hoist.errors import UsageError
 from hoist.model.reference import looks_like_location, parse_location
@@ -17,10 +17,15 @@ from hoist.read.file import RangeReader
 from hoist.read.source import Source
 from hoist.read.version import open_version
 from hoist.storage.wrap import Counting
-from hoist.tensors.index import CHECKPOINT_SUFFIXES, INDEX_SUFFIX, Weights, find_weights, read_index, weight_files
-
-if TYPE_CHECKING:
-    pass
+from hoist.tensors.index import (
+    CHECKPOINT_INDEX,
+    CHECKPOINT_SUFFIXES,
+    SAFETENSORS_INDEX,
+    Weights,
+    find_weights,
+    read_index,
+    weight_files,
+)
 
 _SAFETENSORS = (".safetensors",)
 
@@ -30,7 +35,7 @@ class Wanted:
     """What to load: the command's arguments."""
 
     place: str
-    file: str | None = None
+    files: tuple[str, ...] = ()
     device: str = "cpu"
     dtype: str | None = None
     prefix: str | None = None
@@ -88,7 +93,10 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
     began, cpu_began = time.perf_counter(), time.process_time()
     weights, meter = _open(wanted)
     try:
-        checkpoint = weights.sources[0].name.endswith(CHECKPOINT_SUFFIXES)
+        formats = {source.name.endswith(CHECKPOINT_SUFFIXES) for source in weights.sources}
+        if len(formats) > 1:
+            raise UsageError("safetensors files and checkpoints are of two kinds: load them apart")
+        checkpoint = formats == {True}
         prepare = _prepare_checkpoint if checkpoint else _prepare_safetensors
         watch = _Watch()
         load, planned_bytes = prepare(weights, wanted, watch, progress)
@@ -130,13 +138,13 @@ def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
     """The weight files, with what is read of them counted."""
     path = Path(wanted.place)
     if path.exists() or not looks_like_location(wanted.place):
-        return _open_local(path, wanted.file)
+        return _open_local(path, wanted.files)
     location = parse_location(wanted.place)
     storage, engine = connect(location.storage)
     counting = Counting(storage)
     try:
         opened = open_version(counting, location.reference, engine)
-        names = weight_files(opened, wanted.file, _suffixes(list(opened.files), wanted.file))
+        names = weight_files(opened, wanted.files or None, _suffixes(list(opened.files), wanted.files))
         sources = tuple(opened.source(name) for name in names)
     except BaseException:
         counting.close()
@@ -146,11 +154,9 @@ def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
     return Weights(sources, opened, engine), meter
 
 
-def _open_local(path: Path, file: str | None) -> tuple[Weights, _Meter]:
-    if path.is_dir() and file is None:
-        file = _only_file(path)
-    suffixes = _suffixes([path.name], file)
-    weights = find_weights(path, file, suffixes)
+def _open_local(path: Path, files: tuple[str, ...]) -> tuple[Weights, _Meter]:
+    names = [item.name for item in path.iterdir()] if path.is_dir() else [path.name]
+    weights = find_weights(path, files or None, _suffixes(names, files))
     counts = _Counts()
     sources = tuple(
         replace(source, read_into=counts.around(source.read_into), local_path=counts.mapping(source))
@@ -159,24 +165,13 @@ def _open_local(path: Path, file: str | None) -> tuple[Weights, _Meter]:
     return replace(weights, sources=sources), _Meter(lambda: counts.bytes, lambda: counts.requests)
 
 
-def _only_file(folder: Path) -> str:
-    names = sorted(item.name for item in folder.iterdir() if item.is_file())
-    suffixes = _suffixes(names, None)
-    indices = [name for name in names if name.endswith(INDEX_SUFFIX)] if suffixes == _SAFETENSORS else []
-    found = [name for name in names if name.endswith(suffixes)]
-    chosen = found if len(found) == 1 else indices
-    if len(chosen) != 1:
-        mend = f"name one of {', '.join(found[:8])}" if found else "there is none"
-        raise UsageError(f"{folder} does not hold one weight file: {mend}")
-    return chosen[0]
-
-
-def _suffixes(names: list[str], file: str | None) -> tuple[str, ...]:
-    """Which of the two formats to load: that of the file named, else safetensors if there is one."""
-    look_at = [file] if file else names
-    if any(name.endswith((*_SAFETENSORS, INDEX_SUFFIX)) for name in look_at):
+def _suffixes(names: list[str], files: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of the two formats to load: that of the files named, else safetensors if there is one."""
+    look_at = files or names
+    if any(name.endswith((*_SAFETENSORS, SAFETENSORS_INDEX)) for name in look_at):
         return _SAFETENSORS
-    return CHECKPOINT_SUFFIXES if any(name.endswith(CHECKPOINT_SUFFIXES) for name in look_at) else _SAFETENSORS
+    checkpoints = (*CHECKPOINT_SUFFIXES, CHECKPOINT_INDEX)
+    return CHECKPOINT_SUFFIXES if any(name.endswith(checkpoints) for name in look_at) else _SAFETENSORS
 
 
 def _file_name(source: Source, weights: Weights) -> str:
@@ -249,7 +244,7 @@ def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progre
 
 
 def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progress: Progress) -> tuple[_Load, int]:
-    from hoist.tensors.checkpoint import Checkpoint
+    from hoist.tensors.checkpoint import Checkpoint, merged
     from hoist.tensors.device import torch_device
     from hoist.tensors.dtypes import cast_dtype
     from hoist.tensors.place import Loading
@@ -257,21 +252,38 @@ def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progres
     if wanted.prefix is not None:
         raise UsageError("--prefix works with safetensors; a checkpoint is loaded whole")
     place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
-    checkpoint = Checkpoint(RangeReader(weights.sources[0], weights.engine))
+    checkpoints = [Checkpoint(RangeReader(source, weights.engine)) for source in weights.sources]
 
     def load() -> tuple[int, int]:
-        found = checkpoint.load(Loading(weights.engine, place, cast, progress.advance, watch.begin))
-        return _count(found)
+        loading = Loading(weights.engine, place, cast, progress.advance, watch.begin)
+        return _count(merged([(checkpoint.name, checkpoint.load(loading)) for checkpoint in checkpoints]))
 
-    return load, sum(storage.size for storage in checkpoint.storages.values())
+    return load, sum(storage.size for checkpoint in checkpoints for storage in checkpoint.storages.values())
 
 
 def _count(value: Any) -> tuple[int, int]:
     """How many tensors there are in nested containers, and their bytes."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        return 1, value.nbytes
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    counts = [_count(item) for item in items]
-    return sum(count for count, _ in counts), sum(size for _, size in counts)
+    tensors = size = 0
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, torch.Tensor):
+            tensors, size = tensors + 1, size + _size(each)
+            continue
+        items = each.values() if isinstance(each, dict) else each if isinstance(each, list | tuple) else ()
+        # A container may hold itself, or one other many times: each counts once. Every tensor that it holds counts.
+        new = [item for item in items if isinstance(item, torch.Tensor) or id(item) not in seen]
+        seen.update(map(id, new))
+        waiting += new
+    return tensors, size
+
+
+def _size(tensor: Any) -> int:
+    """A tensor's bytes; of a sparse one, which has no such number, those of its values."""
+    import torch
+
+    if tensor.layout == torch.strided:
+        return int(tensor.nbytes)
+    return int((tensor._values() if tensor.layout == torch.sparse_coo else tensor.values()).nbytes)

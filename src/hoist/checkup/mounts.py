@@ -1,0 +1,48 @@
+"""What a folder lies on: the kind of its file system and how it is mounted, from the kernel's table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TABLE = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount: where, of what kind, and whether it can only be read."""
+
+    point: str
+    kind: str
+    read_only: bool
+
+
+def mount_of(folder: Path, table: Path = _TABLE) -> Mount | None:
+    """The mount that holds `folder`, which has no links in it; None where the kernel does not say."""
+    try:
+        lines = table.read_text().splitlines()
+    except OSError:
+        return None
+    found: Mount | None = None
+    for line in lines:
+        mount = _parse(line)
+        # Of several at one point the last one covers the others.
+        if mount and _holds(mount.point, str(folder)) and (found is None or len(mount.point) >= len(found.point)):
+            found = mount
+    return found
+
+
+def _parse(line: str) -> Mount | None:
+    left, dash, right = line.partition(" - ")
+    fields, rest = left.split(), right.split()
+    if not dash or len(fields) < 6 or not rest:
+        return None
+    point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4])
+    options = fields[5].split(",") + (rest[2].split(",") if len(rest) > 2 else [])
+    return Mount(point, rest[0], "ro" in options)
+
+
+def _holds(point: str, folder: str) -> bool:
+    return folder == point or folder.startswith(point.rstrip("/") + "/")
