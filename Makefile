@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 HOIST := $(BIN)/hoist
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench fuzz clean
 
 help:
 	@echo "make demo    make checkpoints, publish them to a directory and a bucket, time the switch between them"
 	@echo "make test    the whole test suite, with the local servers that can be had"
 	@echo "make check   ruff and mypy --strict"
-	@echo "make bench   a checkpoint of real size from both storages, with records under benchmarks/records/"
+	@echo "make bench   Hoist beside its peers and the raw limits, with records and tables under benchmarks/"
+	@echo "make fuzz    coverage-guided fuzzing of every parser (TARGET=all SECONDS=60 each)"
 	@echo "make clean   remove the virtual environment and what the tools left"
 
 demo: $(VENV)/.demo
@@ -28,12 +29,16 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 
-bench: $(VENV)/.demo
+bench: $(VENV)/.bench
 	@scripts/install-servers.sh
 	scripts/bench.sh $(HOIST)
 
+fuzz: $(VENV)/.test
+	@$(PIP_INSTALL) 'atheris>=3.0'
+	PYTHON=$(BIN)/python scripts/fuzz.sh $(or $(TARGET),all) $(or $(SECONDS),60)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@scripts/make-venv.sh $(PYTHON) $(VENV)
@@ -41,6 +46,13 @@ $(BIN)/python:
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing Hoist, torch and the demo's S3 server into $(VENV) (once; a few minutes)"
 	@$(PIP_INSTALL) --editable '.[torch,bench]'
+	@touch $@
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing Hoist, torch and the peers it is measured with into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) --editable '.[torch,bench,peers]' || { \
+	  echo "not every peer can be installed here: those that cannot are left out, and named in the tables"; \
+	  $(PIP_INSTALL) --editable '.[torch,bench]'; }
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt

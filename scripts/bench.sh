@@ -12,6 +12,14 @@ run() { # NAME OPTION...: one demo, its records in a file of its own
   "$hoist" demo --quiet --record "$record" "$@"
 }
 
+# Hoist, its peers and the raw limits, 2 GiB: loads from each source, publishes, some tensors of many; and the profile.
+suite=benchmarks/records/$day-suite.jsonl
+rm -f "$suite"
+echo "== suite: hoist bench suite --peer all"
+"$hoist" bench suite --peer all --repeat "${REPEAT:-5}" --record "$suite" ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" --markdown benchmarks/targets.md
+"$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
+
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
 run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 3 --server radosgw
 run real-size-rclone --scale 1 --only anything-v5.0 --repeat 3 --server rclone

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoist.bench.fixtures import FIXTURES, Fixture, build
+from hoist.bench.measuring import available_memory
+from hoist.bench.stage import isolated_config
 from hoist.bench.switch import Options, Target, run_switches
-from hoist.config import Config, load_config
+from hoist.config import Config
 from hoist.errors import LocalError
 from hoist.progress import Progress
 from hoist.transfer.publish import Published
@@ -116,21 +118,13 @@ def _serve(wanted: str | None, size: int) -> Iterator[S3Server]:
     from hoist.testing.servers import SERVERS
 
     if wanted is None:
-        roomy = _available_memory() > _MEMORY_FACTOR * size + _MEMORY_FLOOR
+        roomy = available_memory() > _MEMORY_FACTOR * size + _MEMORY_FLOOR
         wanted = "radosgw" if roomy and SERVERS["radosgw"].unavailable() is None else "rclone"
     if wanted not in SERVERS:
         raise LocalError(f"there is no local server {wanted!r}; there are {', '.join(SERVERS)}")
     with SERVERS[wanted]() as server:
         server.create_bucket(BUCKET)
         yield server
-
-
-def _available_memory() -> int:
-    """Bytes that programs can still have, the page cache given up for them."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _check_room(folder: Path, need: int) -> None:
@@ -145,16 +139,5 @@ def _check_room(folder: Path, need: int) -> None:
 def _configure(home: Path, s3: S3Server) -> Config:
     """A hoist.toml of the demo's own, and an environment that leads only to it."""
     (home / "nas").mkdir()
-    path = home / "hoist.toml"
-    path.write_text(
-        f'[storage.nas]\nurl = "{home / "nas"}"\n\n'
-        f'[storage.oss]\nurl = "s3://{BUCKET}"\nendpoint = "{s3.endpoint}"\nregion = "{s3.region}"\n'
-    )
-    environ = {key: value for key, value in load_config().environ.items() if not key.startswith(("HOIST_", "AWS_"))}
-    environ |= {
-        "HOIST_CONFIG": str(path),
-        "AWS_ACCESS_KEY_ID": s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    return load_config(environ, home)
+    nas, oss = home / "nas", f'url = "s3://{BUCKET}"\nendpoint = "{s3.endpoint}"\nregion = "{s3.region}"'
+    return isolated_config(home, f'[storage.nas]\nurl = "{nas}"\n\n[storage.oss]\n{oss}\n', s3)

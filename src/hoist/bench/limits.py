@@ -6,37 +6,126 @@ memory that is there already. Nothing that Hoist does can be faster; how near it
 
 from __future__ import annotations
 
+import http.client
 import mmap
 import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import obstore
+
+from hoist.bench.peers.base import Subject
 from hoist.errors import LocalError, StorageUnavailable
+from hoist.memory import allocate
+from hoist.storage import layout
+from hoist.storage.bucket import BucketObjects
 
 _STEP = 8 << 20
+_PART = 16 << 20
+# Enough for a rate, and not too much for a store in memory, which clears away late.
+_PUT_BYTES = 512 << 20
 _HEADER_BYTES = 16384
 DEPTHS = (1, 4, 8)
+ALL_DEPTHS = {"direct": (1, 2, 4, 8, 16, 32), "cached": (1, 2, 4), "get": (1, 2, 4, 8, 16), "put": (1, 2, 4, 8, 16)}
 
 Reader = Callable[[int, memoryview], None]
 OpenReader = Callable[[], AbstractContextManager[Reader]]
 
 
 def limit_of(size: int, open_reader: OpenReader, depths: tuple[int, ...] = DEPTHS) -> tuple[float, int]:
-    """The best bytes per second of reading `size` bytes in steps, and the number of readers that gave it.
+    """The best bytes per second of reading `size` bytes in steps, and the number of readers that gave it."""
+    return max((rate, depth) for depth, rate in rates_of(size, open_reader, depths).items())
+
+
+def rates_of(
+    size: int, open_reader: OpenReader, depths: tuple[int, ...] = DEPTHS, step: int = _STEP
+) -> dict[int, float]:
+    """Bytes per second of reading `size` bytes in steps, by the number of readers at once.
 
     `open_reader` makes each thread a reader of its own: `read(offset, buffer)`.
     """
-    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    memory = allocate(size + mmap.PAGESIZE)
     # Pages that are there already: the limit is the storage's, not that of the first touch.
     memory[:: mmap.PAGESIZE] = bytes(len(range(0, len(memory), mmap.PAGESIZE)))
-    return max((_rate(size, open_reader, memoryview(memory), depth), depth) for depth in depths)
+    return {depth: _rate(size, open_reader, memoryview(memory), depth, step) for depth in depths}
+
+
+def raw_limit(subject: Subject, limit: str) -> dict[str, Any]:
+    """The raw limit of where a subject lies: the best depth, its rate, and the rates of all that were tried.
+
+    `limit` is `direct` or `cached` for a file, `get` for an object, `put` for parts of as many bytes beside it.
+    """
+    if limit == "put":
+        return _best(put_rates(subject))
+    if limit == "get":
+        from hoist.read.connect import open_location
+        from hoist.storage.tree import TreeStorage
+
+        with open_location(subject.location) as opened:
+            storage = opened.storage
+            assert isinstance(storage, TreeStorage) and isinstance(storage.objects, BucketObjects)
+            reader = url_reader(storage.objects.url(layout.file_key(opened.version, subject.file)))
+    else:
+        reader = (direct_reader if limit == "direct" else cached_reader)(Path(subject.local))
+    return _best(rates_of(subject.size, reader, ALL_DEPTHS[limit]))
+
+
+def _best(rates: Mapping[int, float]) -> dict[str, Any]:
+    depth = max(rates, key=lambda depth: rates[depth])
+    return {"bytes_per_second": rates[depth], "depth": depth, "rates": {str(key): rate for key, rate in rates.items()}}
+
+
+def put_rates(subject: Subject) -> dict[int, float]:
+    """Bytes per second of PUTs of parts from memory to signed URLs, by the number of connections at once.
+
+    The parts are objects beside the subject's own, removed again.
+    """
+    from hoist.read.connect import connect
+    from hoist.storage.tree import TreeStorage
+
+    storage, _ = connect(subject.location.partition("//")[0])
+    with storage:
+        objects = storage.objects if isinstance(storage, TreeStorage) else None
+        assert isinstance(objects, BucketObjects), "a limit of PUTs was asked of no bucket"
+        size = min(subject.size, _PUT_BYTES)
+        prefix = f"{layout.TMP}limit-{uuid4().hex}/"
+        keys = {offset: f"{prefix}{offset}" for offset in range(0, size, _PART)}
+        urls = {offset: obstore.sign(objects.store, "PUT", key, timedelta(hours=1)) for offset, key in keys.items()}
+        try:
+            return rates_of(size, lambda: _putter(urls), ALL_DEPTHS["put"], _PART)
+        finally:
+            objects.delete(list(keys.values()))
+
+
+@contextmanager
+def _putter(urls: Mapping[int, str]) -> Iterator[Reader]:
+    """Puts each step's memory where its URL says, over one connection."""
+    first = urlsplit(next(iter(urls.values())))
+    kind = http.client.HTTPSConnection if first.scheme == "https" else http.client.HTTPConnection
+    connection = kind(first.netloc, timeout=60)
+
+    def put(offset: int, buffer: memoryview) -> None:
+        parts = urlsplit(urls[offset])
+        connection.request("PUT", f"{parts.path}?{parts.query}", buffer)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise StorageUnavailable(f"the server answered {answer.status} while its limit was measured")
+
+    try:
+        yield put
+    finally:
+        connection.close()
 
 
 def direct_reader(path: Path) -> OpenReader:
@@ -78,13 +167,13 @@ def url_reader(url: str, ca_bundle: str | None = None) -> OpenReader:
     return open_reader
 
 
-def _rate(size: int, open_reader: OpenReader, memory: memoryview, depth: int) -> float:
-    steps = iter(range(0, size, _STEP))
+def _rate(size: int, open_reader: OpenReader, memory: memoryview, depth: int, step: int) -> float:
+    steps = iter(range(0, size, step))
     lock = Lock()
 
     def work(read: Reader) -> None:
         for offset in _shared(steps, lock):
-            read(offset, memory[offset : min(offset + _STEP, size)])
+            read(offset, memory[offset : min(offset + step, size)])
 
     pool = ThreadPoolExecutor(depth, "hoist-limit")
     with ExitStack() as stack:

@@ -90,16 +90,6 @@ def load_plainly(switch: Switch) -> Loaded:
 LOADERS: Mapping[str, Callable[[Switch], Loaded]] = {"hoist": load_with_hoist, "plain": load_plainly}
 
 
-def touch(value: Any) -> int:
-    """Read one byte of every page of every tensor, as the copy to a device would; a mapped file is read only then."""
-    if isinstance(value, torch.Tensor):
-        flat = value.detach().contiguous().view(-1)
-        return int(flat.view(torch.uint8)[::4096].sum()) if flat.numel() else 0
-    if isinstance(value, Mapping):
-        return sum(map(touch, value.values()))
-    return sum(map(touch, value)) if isinstance(value, list | tuple) else 0
-
-
 def _plain_directory(path: Path, switch: Switch) -> Loaded:
     from safetensors import safe_open
     from safetensors.torch import load_file

@@ -7,32 +7,19 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
-import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from hoist.bench.loaders import LOADERS, Switch, touch
+import hoist.bench.contents  # noqa: F401 what touches a model must not be imported while it is timed
+from hoist.bench.loaders import LOADERS, Switch
+from hoist.bench.measuring import measured
 from hoist.errors import HoistError
 
 
 def measure(loader: str, switch: Switch) -> tuple[Any, dict[str, Any]]:
     """Do one switch with that loader; the loaded object, and the figures in bytes and seconds."""
-    before = _status("VmRSS")
-    _reset_peak()
-    cpu, began, disk = sum(os.times()[:4]), time.perf_counter(), _disk_bytes()
-    loaded = LOADERS[loader](switch)
-    touch(loaded.value)
-    figures = {
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": sum(os.times()[:4]) - cpu,
-        "bytes_read": loaded.bytes_read,
-        "disk_bytes": _disk_bytes() - disk,
-        "peak_bytes": max(0, _status("VmHWM") - before),
-    }
-    return loaded.value, figures
+    loaded, figures = measured(lambda: LOADERS[loader](switch))
+    return loaded.value, {**figures, "bytes_read": loaded.bytes_read}
 
 
 def main() -> None:
@@ -52,29 +39,6 @@ def main() -> None:
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     del held
-
-
-def _status(field: str) -> int:
-    """A memory figure of this process in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _reset_peak() -> None:
-    # Some sandboxes refuse it; then the peak is that of the whole life of this process.
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _disk_bytes() -> int:
-    """Bytes that this process has had read from a disk."""
-    try:
-        lines = Path("/proc/self/io").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes")), 0)
 
 
 if __name__ == "__main__":
