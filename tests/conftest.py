@@ -1,4 +1,4 @@
-"""The real local servers, each started once a session and only when a test asks for it."""
+"""The real local servers and the forking Python, each started once a session and only when a test asks for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from hoist.testing.servers import SERVERS, MotoServer, NginxServer, RadosgwServer, RcloneServer, S3Server
+from zygote import Zygote
 
 
 def require(server: type[S3Server]) -> None:
@@ -64,3 +65,10 @@ def bucket(s3_server: S3Server) -> str:
     name = f"bucket-{uuid4().hex[:12]}"
     s3_server.create_bucket(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """A Python whose forks run commands, for tests that run very many."""
+    with Zygote(tmp_path_factory.mktemp("zygote")) as found:
+        yield found

@@ -12,14 +12,14 @@ import hoist
 
 HOUSE = Path(hoist.__file__).parent
 LAYERS = (
-    ("errors", "config", "progress", "parallel", "pagecache"),
+    ("errors", "config", "progress", "parallel", "memory", "pace", "pagecache", "retry"),
     ("model",),
     ("storage",),
     ("read",),
     ("tensors", "transfer"),
     ("verbs",),
     ("testing",),
-    ("bench",),
+    ("bench", "checkup"),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -94,6 +94,21 @@ def test_load_of_a_checkpoint_in_a_version_and_on_the_disk(shell: Shell) -> None
     assert shell.fails("load", "m.ckpt", "--prefix", "a").code == 2
 
 
+def test_load_of_several_files_at_once(shell: Shell) -> None:
+    for name in ("a", "b"):
+        write_safetensors(shell.home / "m" / f"{name}.safetensors", {f"{name}.x": 1000, f"{name}.y": 20})
+    write_safetensors(shell.home / "m" / "again.safetensors", {"a.x": 1000})
+    shell.run("publish", "m", "here//many:v1")
+    for place in ("here//many:v1", "m"):
+        assert "name one of" in shell.fails("load", place).error
+        found = shell.json("load", place, "a.safetensors", "b.safetensors")
+        assert (found["files"], found["tensors"], found["size_bytes"]) == (["a.safetensors", "b.safetensors"], 4, 8160)
+        twice = shell.fails("load", place, "a.safetensors", "again.safetensors")
+        assert (twice.code, "'a.x' is in both" in twice.error) == (8, True)
+    (shell.home / "one.ckpt").touch()
+    assert shell.fails("load", ".", "one.ckpt", "m/a.safetensors").code == 2
+
+
 def test_human_output_is_aligned_and_short(shell: Shell, model: Path) -> None:
     assert "published here//one:v1  sha256:" in shell.run("publish", "model.safetensors", "here//one:v1").out
     heading, row = shell.run("ls", "here").out.splitlines()

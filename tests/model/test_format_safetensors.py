@@ -145,7 +145,7 @@ def test_valid_headers_are_read_as_the_reference_reads_them(items: Any, metadata
     assert {t.name: (t.dtype, list(t.shape)) for t in found.tensors} == {
         name: (info["dtype"], info["shape"]) for name, info in expected.items()
     }
-    assert dict(found.metadata) == (metadata or {})
+    assert found.metadata == (metadata or None)  # an empty one is not written
     for raw, tensor in ((raw, next(t for t in found.tensors if t.name == raw.name)) for raw in raws):
         assert tensor.end - tensor.begin == len(raw.data)
 
@@ -187,4 +187,6 @@ def test_dtypes_of_less_than_a_byte(dtype: str, shape: list[int], size: int) -> 
 
 def test_a_header_alone_is_a_file() -> None:
     assert parse(pack({}, 0)).tensors == ()
-    assert dict(parse(pack({"__metadata__": {"a": "b"}}, 0)).metadata) == {"a": "b"}
+    assert parse(pack({"__metadata__": {"a": "b"}}, 0)).metadata == {"a": "b"}
+    assert parse(pack({"__metadata__": {}}, 0)).metadata == {}
+    assert parse(pack({"__metadata__": None}, 0)).metadata is None

@@ -166,10 +166,16 @@ def test_safe_paths(path: str) -> None:
     assert check_path(path) == path
 
 
-@pytest.mark.parametrize("paths", [[], ["a", "a"], ["a", "a/b"], ["a/b/c", "a"]])
+@pytest.mark.parametrize("paths", [[], ["a", "a"], ["a", "a/b"], ["a/b/c", "a"], ["a", "a-b", "a!", "a/b"]])
 def test_lists_that_no_folder_can_hold(paths: list[str]) -> None:
     with pytest.raises(InvalidManifest):
         Manifest.build([FileEntry(path, number, digest_of(b"")) for number, path in enumerate(paths)], b"")
+
+
+def test_names_that_only_begin_alike_stand_side_by_side() -> None:
+    paths = ["a", "a-b/c", "a!/a", "ab/c", "b/a", "b/a.c", "b/a-/c"]
+    entries = [FileEntry(path, 1, digest_of(b"")) for path in paths]
+    assert {file.path for file in Manifest.build(entries, b"")[0].files} == set(paths)
 
 
 def _add_table(document: Any) -> None:
@@ -196,7 +202,11 @@ def _huge(document: Any) -> None:
     document["layers"][0]["size"] = 1 << 63
 
 
-@pytest.mark.parametrize("spoil", [_add_table, _drop_table, _twice, _other, _true_size, _huge])
+def _bomb(document: Any) -> None:
+    document["layers"][-1]["size"] = 1 << 40
+
+
+@pytest.mark.parametrize("spoil", [_add_table, _drop_table, _twice, _other, _true_size, _huge, _bomb])
 def test_lying_documents(spoil: Callable[[Any], None]) -> None:
     document = json.loads(_some().data)
     spoil(document)

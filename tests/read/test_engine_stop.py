@@ -72,7 +72,7 @@ def test_stop_ends_it_early(stored: TreeStorage) -> None:
 
 
 def test_stop_ends_the_waiting_between_tries(stored: TreeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoist.read.engine._FIRST_WAIT", 10.0)
+    monkeypatch.setattr("hoist.retry._FIRST_WAIT", 10.0)
     failing = Faulty(stored, fail=1.0, only=frozenset({"read_into"}))
     stop = Event()
     timer = threading.Timer(0.3, stop.set)

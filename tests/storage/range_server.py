@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 from hoist.testing.conformance.base import sample
 
@@ -29,7 +32,10 @@ class Handler(BaseHTTPRequestHandler):
         self.begin, self.end = int(first), min(int(last) + 1, len(DATA))
         with self.server.lock:
             self.server.requests.append(self.path)
-        manner = self.path.partition("?")[0].strip("/").replace("-", "_")
+            asked = self.server.requests.count(self.path)
+        # `/MANNER/then/OTHER`: the first request is answered in the one manner, later ones in the other.
+        manners = self.path.partition("?")[0].strip("/").replace("-", "_").split("/then/")
+        manner = manners[min(asked, len(manners)) - 1]
         if manner.isdigit():
             self.answer(int(manner), b"<Error><Code>SomeReason</Code></Error>")
         else:
@@ -96,6 +102,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.server.done.wait(10)
         self.close_connection = True
+
+    def slow(self) -> None:
+        body = DATA[self.begin : self.end]
+        self.answer(206, b"", length=len(body), content_range=self.range_of(self.begin, self.end))
+        for at in range(0, len(body), 5000):
+            if self.server.done.wait(0.01):
+                break
+            self.wfile.write(body[at : at + 5000])
+        self.close_connection = True
+
+    def garbled(self) -> None:
+        body = bytes(byte ^ 255 for byte in DATA[self.begin : self.end])
+        self.answer(206, body, content_range=self.range_of(self.begin, self.end))
 
     def silent(self) -> None:
         self.server.done.wait(10)
@@ -177,6 +196,19 @@ class Server(ThreadingHTTPServer):
 
     def url(self, manner: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{manner}?{SECRET}"
+
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Answer requests meanwhile."""
+        with self:
+            thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+            thread.start()
+            try:
+                yield self
+            finally:
+                self.done.set()
+                self.shutdown()
+                thread.join()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up early is no news."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from storage_fixtures import BUCKET, OpenOn
 
 from conftest import require
 from hoist.config import StorageConfig
@@ -23,6 +22,7 @@ from hoist.testing.conformance.base import Content, assert_holds, publish, ref, 
 from hoist.testing.servers import NginxServer, RadosgwServer, RcloneServer, S3Server
 from hoist.testing.servers.rclone import _binary as rclone_binary
 from hoist.transfer.publish import Options, publish_version
+from storage_fixtures import BUCKET, OpenOn
 
 pytest_plugins = ["storage_fixtures"]
 SERVERS = ("radosgw_server", "moto_server", "rclone_server")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoist.config import EngineConfig, StorageConfig, load_config, parse_size
+from hoist.config import EngineConfig, StorageConfig, load_config, parse_size, say
 from hoist.errors import InvalidConfig, StorageNotFound
 
 FULL = """
@@ -57,13 +57,13 @@ def test_every_field(tmp_path: Path) -> None:
         "models",
         False,
     )
-    assert replace(config.engine, trusted=None) == EngineConfig(8, 128 << 20, 1.5)
+    assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)
 
 
 def test_nothing_configured(tmp_path: Path) -> None:
     config = load_config(env(tmp_path), tmp_path)
     assert dict(config.storages) == {}
-    assert replace(config.engine, trusted=None) == EngineConfig()
+    assert replace(config.engine, trusted=None, uploads=None) == EngineConfig()
 
 
 def test_project_over_user_and_nearest_project(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_engine_fields_come_together_from_all_places(tmp_path: Path) -> None:
     write(tmp_path / "xdg/hoist/hoist.toml", '[engine]\nconnections = 2\nmemory = "2MiB"\nretry_seconds = 2\n')
     write(tmp_path / "hoist.toml", '[engine]\nmemory = "3MiB"\nretry_seconds = 3\n')
     variables = env(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "xdg"), HOIST_RETRY_SECONDS="4")
-    assert replace(load_config(variables, tmp_path).engine, trusted=None) == EngineConfig(2, 3 << 20, 4.0)
+    assert replace(load_config(variables, tmp_path).engine, trusted=None, uploads=None) == EngineConfig(2, 3 << 20, 4.0)
 
 
 def test_one_named_file_replaces_the_others(tmp_path: Path) -> None:
@@ -231,3 +231,16 @@ def test_fractions_and_nonsense() -> None:
     for text in ("", "G", "-1", "1e3", "1.G", ".5G", "5IB", "1 0", "1GG", "1XB", "9" * 400, "٣"):
         with pytest.raises(InvalidConfig):
             parse_size(text)
+
+
+def test_max_bandwidth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoist.config._SAID", {})
+    (tmp_path / "hoist.toml").write_text('[engine]\nmax_bandwidth = "200MiB"\n')
+    assert load_config({}, tmp_path).engine.max_bandwidth == 200 << 20
+    assert load_config({"HOIST_MAX_BANDWIDTH": "0"}, tmp_path).engine.max_bandwidth is None
+    say("max_bandwidth", "3M")
+    assert load_config({"HOIST_MAX_BANDWIDTH": "9M"}, tmp_path).engine.max_bandwidth == 3 << 20
+    for wrong in ("fast", "12", "-1"):
+        with pytest.raises(InvalidConfig, match="--max-bandwidth"):
+            say("max_bandwidth", wrong)
+    assert load_config({}, tmp_path).engine.max_bandwidth == 3 << 20

@@ -6,7 +6,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from storage_fixtures import OpenOn
 
 from hoist.config import StorageConfig
 from hoist.storage import open_storage
@@ -14,6 +13,7 @@ from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
 from hoist.testing.servers import MotoServer, RadosgwServer, RcloneServer
+from storage_fixtures import OpenOn
 
 pytest_plugins = ["storage_fixtures"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from storage_fixtures import BUCKET, OpenOn
 
 from conftest import require
 from hoist.config import StorageConfig
@@ -18,6 +17,7 @@ from hoist.storage.base import Storage, StoredFile, Tag
 from hoist.testing.conformance.base import publish, ref, small, source_of, ver
 from hoist.testing.servers import RadosgwServer, RcloneServer, S3Server
 from hoist.testing.servers.ports import free_port
+from storage_fixtures import BUCKET, OpenOn
 
 pytest_plugins = ["storage_fixtures"]
 CONTENT = small("one")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from range_server import DATA, SECRET, Server
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnavailable
+from hoist.storage.patience import Patience
 from hoist.storage.ranges import RangeClient
 
 BEGIN, END = 1_234_567, 1_300_001
@@ -22,18 +22,14 @@ RIGHT += ["leaves", "says-close"]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
-        thread.start()
+    with Server().serving() as running:
         yield running
-        running.done.set()
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def client() -> Iterator[RangeClient]:
-    made = RangeClient(read_seconds=READ_SECONDS)
+    # No second requests: connections are counted here.
+    made = RangeClient(read_seconds=READ_SECONDS, patience=Patience(free=0, every=1 << 30))
     yield made
     made.close()
 

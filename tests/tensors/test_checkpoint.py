@@ -190,3 +190,43 @@ def test_mutated_files_load_or_are_refused_by_type(tmp_path: Path) -> None:
             hoist.load_checkpoint(path)
         except HoistError as error:
             assert isinstance(error, InvalidFile), error
+
+
+def _shards(folder: Path) -> dict[str, torch.Tensor]:
+    """A sharded model as transformers saves it: two checkpoints and an index."""
+    tensors = {f"layer.{n}.weight": torch.randn(7, 3) + n for n in range(5)}
+    held = {
+        "pytorch_model-00001-of-00002.bin": list(tensors)[:3],
+        "pytorch_model-00002-of-00002.bin": list(tensors)[3:],
+    }
+    folder.mkdir()
+    for shard, names in held.items():
+        torch.save({name: tensors[name] for name in names}, folder / shard)
+    weight_map = {name: shard for shard, names in held.items() for name in names}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return tensors
+
+
+def test_a_sharded_checkpoint_by_its_index(tmp_path: Path) -> None:
+    tensors = _shards(tmp_path / "m")
+    location = f"{tmp_path}/nas//m/sharded:v1"
+    (tmp_path / "nas").mkdir()
+    hoist.publish(tmp_path / "m", location)
+    for place in (location, tmp_path / "m", tmp_path / "m" / "pytorch_model.bin.index.json"):
+        found = hoist.load_checkpoint(place)
+        assert list(found) == list(tensors)
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    one = hoist.load_checkpoint(location, "pytorch_model-00002-of-00002.bin")
+    assert list(one) == list(tensors)[3:]
+
+
+def test_shards_that_hold_one_entry_twice_or_no_dict(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "one.bin")
+    torch.save({"a": torch.ones(2)}, tmp_path / "two.bin")
+    torch.save([torch.ones(2)], tmp_path / "list.bin")
+    with pytest.raises(InvalidFile, match=r"'a' is in both one\.bin and two\.bin"):
+        hoist.load_checkpoint(tmp_path, ["one.bin", "two.bin"])
+    with pytest.raises(InvalidFile, match=r"list\.bin holds no dict"):
+        hoist.load_checkpoint(tmp_path, ["one.bin", "list.bin"])
+    with pytest.raises(UsageError, match=r"several|name one"):
+        hoist.load_checkpoint(tmp_path)

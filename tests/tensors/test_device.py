@@ -73,7 +73,7 @@ def test_few_slots_hold_the_readers_back_and_nothing_is_lost(most: int, monkeypa
 
 def test_slots_come_back_after_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hoist.tensors.device._MOST_SLOTS", 2)
-    monkeypatch.setattr("hoist.read.engine._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("hoist.retry._FIRST_WAIT", 0.001)
     monkeypatch.setattr("hoist.read.engine._DAMAGED_TRIES", 30)
     faulty = Faulty(stored(safetensors.torch.save(TENSORS)), fail=0.1, flip=0.2, only=frozenset({"read_into"}))
     same(load(faulty, staged), TENSORS)

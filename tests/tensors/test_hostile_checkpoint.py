@@ -22,6 +22,7 @@ import torch
 
 import hoist
 from hoist.errors import InvalidFile, UnsafeCheckpoint
+from hoist.tensors.unpickle import _Restricted
 from makers import directory_storage, publish
 
 FLOATS = torch.arange(8.0)
@@ -153,11 +154,9 @@ def test_attributes_are_not_set(tmp_path: Path, built: Any) -> None:
 
 
 def test_functions_of_the_loader_cannot_be_changed(tmp_path: Path) -> None:
-    from hoist.tensors.unpickle import _parameter
-
     raw = b"\x80\x02ctorch._utils\n_rebuild_parameter\nN}X\x0c\x00\x00\x00__defaults__(K\x01K\x02ts\x86b."
     refused(archive(tmp_path / "m.pt", raw), UnsafeCheckpoint, "sets attributes")
-    assert _parameter.__defaults__ == (False, None)
+    assert _Restricted._parameter.__defaults__ == (False, None)
 
 
 LIES: dict[str, Callable[[], Any]] = {

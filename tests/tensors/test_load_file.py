@@ -140,7 +140,7 @@ def test_an_empty_shape_that_torch_cannot_hold_is_refused_by_type(tmp_path: Path
 
 def test_dtypes_that_torch_has_not_are_named(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(safetensors_bytes([Raw("a", "F6_E2M3", [4], bytes(3))]))
-    with pytest.raises(InvalidFile, match="no dtype for F6_E2M3"):
+    with pytest.raises(InvalidFile, match=r"'a' is F6_E2M3.*no dtype"):
         hoist.load_file(tmp_path / "m.safetensors")
 
 
@@ -207,8 +207,17 @@ def test_one_name_in_two_shards(tmp_path: Path) -> None:
     one = safetensors.torch.save({"a": torch.ones(1)})
     index = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}).encode()
     location = _published(tmp_path, {"1.safetensors": one, "2.safetensors": one, "m.safetensors.index.json": index})
-    with pytest.raises(InvalidFile, match="in more than one file"):
+    with pytest.raises(InvalidFile, match=r"'a' is in both .*1\.safetensors and .*2\.safetensors"):
         hoist.load_file(location)
+
+
+def test_the_device_may_stand_second_as_in_safetensors_own(tmp_path: Path) -> None:
+    safetensors.torch.save_file(model(), tmp_path / "m.safetensors")
+    same(hoist.load_file(tmp_path / "m.safetensors", "cpu", backend="pread"), model())
+    with pytest.raises(UsageError, match="device"):
+        hoist.load_file(tmp_path / "m.safetensors", 99)
+    with pytest.raises(UsageError, match="backend"):
+        hoist.load_file(tmp_path / "m.safetensors", backend="x")
 
 
 def test_several_weight_files_are_named(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import safetensors.torch
 import torch
 
 import hoist
-from hoist.errors import FileNotFound, UsageError
+from hoist.errors import FileNotFound, InvalidFile, TensorNotFound, UsageError
 from hoist.read.version import OpenedVersion
 from hoist.storage.wrap import Counting
 from hoist.tensors import index as index_module
+from hoist.tensors import safetensors as safetensors_module
 from hoist.tensors.index import read_index
 from hoist.tensors.lazy import LazyTensors
-from makers import memory_storage, opened, put_version
+from makers import memory_storage, opened, put_version, run_python
 
 TENSORS = {
     "w": torch.arange(7 * 6 * 5, dtype=torch.float32).reshape(7, 6, 5),
@@ -92,23 +93,78 @@ def test_numpy(path: Path) -> None:
             assert np.array_equal(ours.get_slice("w")[item], TENSORS["w"][item].numpy())
 
 
-def test_numpy_has_no_bfloat16(tmp_path: Path) -> None:
-    safetensors.torch.save_file({"x": torch.ones(3).bfloat16()}, tmp_path / "m.safetensors")
-    with hoist.safe_open(tmp_path / "m.safetensors", framework="np") as ours:
-        with pytest.raises(UsageError, match="numpy"):
-            ours.get_tensor("x")
-        with pytest.raises(UsageError, match="numpy"):
-            ours.get_slice("x")[:2]
+def test_numpy_has_no_eight_bit_floats_without_help(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"x": torch.ones(4).to(torch.float8_e5m2)}, tmp_path / "m.safetensors")
+    code = "import hoist, sys\nwith hoist.safe_open(sys.argv[1], 'np') as f:\n f.get_slice('x')[:2]"
+    process = run_python(code, str(tmp_path / "m.safetensors"))
+    assert "UsageError" not in process.communicate()[0]
+    assert process.returncode == 1
 
 
 def test_unknown_names_and_frameworks(path: Path) -> None:
     with hoist.safe_open(path) as ours:
-        with pytest.raises(FileNotFound, match="no tensor 'x'"):
-            ours.get_tensor("x")
-        with pytest.raises(FileNotFound, match="no tensor 'x'"):
-            ours.get_slice("x")
-    with pytest.raises(UsageError, match="jax"):
-        hoist.safe_open(path, framework="jax")
+        for ask in (ours.get_tensor, ours.get_slice):
+            with pytest.raises(TensorNotFound, match="no tensor 'x'"):
+                ask("x")
+            with pytest.raises(safetensors.SafetensorError):
+                ask("x")
+    for framework in ("jax", "flax", "tf", "tensorflow", "mlx", "paddle", "PT", "x"):
+        with pytest.raises(UsageError, match=f"framework {framework!r}"):
+            hoist.safe_open(path, framework=framework)
+        with pytest.raises((safetensors.SafetensorError, ModuleNotFoundError)):
+            safetensors.safe_open(path, framework).get_tensor("w")  # type: ignore[no-untyped-call]
+    for framework in ("pt", "torch", "pytorch", "np", "numpy"):
+        with hoist.safe_open(path, framework, None) as ours, safetensors.safe_open(path, framework, None) as theirs:
+            assert type(ours.get_tensor("w")) is type(theirs.get_tensor("w"))
+
+
+@pytest.mark.parametrize("bad", [{"device": "meta"}, {"device": -1}, {"framework": "x"}, {"backend": "x"}], ids=str)
+def test_what_safetensors_refuses_is_refused_in_its_terms(path: Path, bad: dict[str, Any]) -> None:
+    for open_it in (hoist.safe_open, safetensors.safe_open):
+        with pytest.raises(safetensors.SafetensorError):
+            open_it(path, **{"framework": "pt"} | bad)
+
+
+def test_a_missing_file_and_a_malformed_one(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"\xff" * 80)
+    for open_it in (hoist.safe_open, safetensors.safe_open):
+        with pytest.raises(FileNotFoundError):
+            open_it(tmp_path / "none", "pt")
+        with pytest.raises(safetensors.SafetensorError):
+            open_it(tmp_path / "bad", "pt")
+    with pytest.raises(FileNotFound):
+        hoist.load_file(tmp_path / "none")
+    with pytest.raises(InvalidFile):
+        hoist.load_file(tmp_path / "bad")
+
+
+def test_closed(path: Path) -> None:
+    for open_it in (hoist.safe_open, safetensors.safe_open):
+        with open_it(path, "pt") as found:
+            part = found.get_slice("w")
+        assert torch.equal(part[1:3], TENSORS["w"][1:3])
+        for ask in (found.keys, found.offset_keys, found.metadata, found.get_tensors, found.__enter__().keys):
+            with pytest.raises(safetensors.SafetensorError, match="closed"):
+                ask()
+
+
+def test_without_a_with_block_the_last_reference_closes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[LazyTensors] = []
+    monkeypatch.setattr(safetensors_module, "_close", lambda tensors, weights: closed.append(tensors))
+    found = hoist.safe_open(path)
+    part = found.get_slice("w")
+    del found
+    assert torch.equal(part[2], TENSORS["w"][2])
+    assert not closed
+    del part
+    assert len(closed) == 1
+
+
+def test_arrays_of_numpy_have_their_own_memory(path: Path) -> None:
+    with hoist.safe_open(path, "np") as ours:
+        ours.get_tensor("w")[:] = -1
+        ours.get_slice("w")[:][:] = -1
+        assert np.array_equal(ours.get_tensor("w"), TENSORS["w"].numpy())
 
 
 def test_no_metadata(tmp_path: Path) -> None:
@@ -140,7 +196,24 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 @pytest.mark.parametrize(
     ("item", "most"),
-    [(5, 2), (-1, 1), (slice(10, 12), 2), (slice(0, 32), 4), ((slice(3, 4), slice(0, 2)), 2), (slice(0, 0), 5)],
+    [
+        (5, 2),
+        (-1, 1),
+        (slice(10, 12), 2),
+        (slice(0, 32), 4),
+        ((slice(3, 4), slice(0, 2)), 2),
+        (slice(0, 0), 0),
+        (slice(0, 64, 32), 4),
+        ((..., slice(3, 4), slice(0, 2)), 2),
+        ((None, 5), 2),
+        ([0, 63, -1], 3),
+        (range(9, 11), 2),
+        (torch.tensor([1, 2]), 1),
+        (np.array([40, 41]), 2),
+        (([2, 3], slice(0, 8)), 1),
+        ([], 0),
+        (BIG[:, 0] == 5, 5),
+    ],
 )
 def test_rows_bring_only_their_own_blocks(counting: Counting, item: Any, most: int) -> None:
     with hoist.safe_open("memory://x//m/one:v1") as ours:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from hoist.storage.base import Storage, Traits, Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty
 from hoist.transfer.pull import STAGING, Pulled, pull_version
-from makers import directory_storage, files_below, memory_storage, noise, opened, put_version, run_python, write_files
+from makers import directory_storage, files_below, memory_storage, noise, opened, put_version, write_files
 
 BLOCK = 1 << 16
 FILES = {
@@ -53,7 +51,7 @@ def test_everything(storage: TreeStorage, tmp_path: Path) -> None:
 
 
 def test_right_under_faults(storage: TreeStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoist.read.engine._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("hoist.retry._FIRST_WAIT", 0.001)
     monkeypatch.setattr("hoist.read.engine._DAMAGED_TRIES", 30)
     pull(Faulty(storage, fail=0.2, flip=0.2, only=frozenset({"read_into"})), tmp_path / "f")
     assert files_below(tmp_path / "f") == FILES
@@ -125,38 +123,6 @@ def test_a_dangling_link_in_the_way(storage: TreeStorage, tmp_path: Path) -> Non
     pull(storage, tmp_path / "f", force=True)
     assert files_below(tmp_path / "f") == FILES
     assert not (tmp_path / "outside").exists()
-
-
-_PULL = """
-import sys
-from pathlib import Path
-from makers import directory_storage, opened
-from hoist.progress import Progress
-from hoist.storage.base import Traits
-from hoist.storage.wrap import Latency
-from hoist.transfer.pull import pull_version
-storage = directory_storage(Path(sys.argv[1]))
-storage.traits = Traits(1 << 16, 2)
-print("go", flush=True)
-pull_version(opened(Latency(storage, 0.005)), Path(sys.argv[2]), Progress())
-"""
-
-
-def test_sigkill_at_random_moments(storage: TreeStorage, tmp_path: Path) -> None:
-    rng = random.Random()
-    for _ in range(5):
-        process = run_python(_PULL, str(tmp_path / "models"), str(tmp_path / "f"))
-        assert process.stdout
-        assert process.stdout.readline() == "go\n"
-        time.sleep(rng.uniform(0.01, 0.15))
-        process.kill()
-        process.communicate()
-        # What has its name is whole, whatever happened.
-        placed = {path: data for path, data in files_below(tmp_path / "f").items() if not path.startswith(STAGING)}
-        assert placed.items() <= FILES.items()
-    pull(storage, tmp_path / "f")
-    assert files_below(tmp_path / "f") == FILES
-    assert not (tmp_path / "f" / STAGING).exists()
 
 
 def test_blocks_that_arrived_before_a_kill_are_kept(storage: TreeStorage, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("base", "listing", "publishing", "reading")))
-pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("claiming", "tagging", "racing", "modelled")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{part}" for part in ("claiming", "staging", "tagging", "racing", "modelled"))
+)
 
 from hoist.testing.conformance.base import Conformance, Content, publish, read_file  # noqa: E402
 from hoist.testing.conformance.claiming import ClaimingConformance  # noqa: E402
@@ -24,6 +26,7 @@ from hoist.testing.conformance.modelled import ModelledConformance  # noqa: E402
 from hoist.testing.conformance.publishing import PublishingConformance  # noqa: E402
 from hoist.testing.conformance.racing import RacingConformance  # noqa: E402
 from hoist.testing.conformance.reading import ReadingConformance  # noqa: E402
+from hoist.testing.conformance.staging import StagingConformance  # noqa: E402
 from hoist.testing.conformance.tagging import TaggingConformance  # noqa: E402
 
 
@@ -31,6 +34,7 @@ class StorageConformance(
     ListingConformance,
     PublishingConformance,
     ClaimingConformance,
+    StagingConformance,
     ReadingConformance,
     TaggingConformance,
     RacingConformance,

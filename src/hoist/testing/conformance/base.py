@@ -25,6 +25,8 @@ class Conformance:
     """Two publishers of one label cannot both win; must be what `Storage.exclusive()` answers."""
     adopts: ClassVar[bool] = True
     """A file of `adopted_bytes` is copied inside the storage when another version holds its digest."""
+    stages: ClassVar[bool] = True
+    """Files can be sent before their version's digest is known, and nobody sees them."""
     adopted_bytes: ClassVar[int] = (1 << 20) + 1
     examples: ClassVar[int] = 15
     """How many random histories `test_history_agrees_with_a_plain_model` tries; fewer for a slow server."""

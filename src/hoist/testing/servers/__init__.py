@@ -3,13 +3,17 @@
 with RcloneServer() as server:
     server.create_bucket("models")
     store = server.open_store("models")
+
+`FaultServer` stands before one of them and goes wrong by plan; `fault_kinds` has what can go wrong.
 """
 
 from __future__ import annotations
 
 from hoist.testing.servers.base import Answer, S3Server, Traits
+from hoist.testing.servers.faults import FaultServer, Rule
 from hoist.testing.servers.moto import MotoServer
 from hoist.testing.servers.nginx import NginxServer
+from hoist.testing.servers.origins import FolderOrigin, ServerOrigin
 from hoist.testing.servers.radosgw import RadosgwServer
 from hoist.testing.servers.rclone import RcloneServer
 
@@ -20,4 +24,17 @@ SERVERS: dict[str, type[S3Server]] = {
 }
 """The servers that can be written to, by name. NginxServer stands apart: it only reads."""
 
-__all__ = ["SERVERS", "Answer", "MotoServer", "NginxServer", "RadosgwServer", "RcloneServer", "S3Server", "Traits"]
+__all__ = [
+    "SERVERS",
+    "Answer",
+    "FaultServer",
+    "FolderOrigin",
+    "MotoServer",
+    "NginxServer",
+    "RadosgwServer",
+    "RcloneServer",
+    "Rule",
+    "S3Server",
+    "ServerOrigin",
+    "Traits",
+]

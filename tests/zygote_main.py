@@ -1,0 +1,78 @@
+"""Runs in a process of its own, with everything imported: forks a child for each command that a line of input asks for.
+
+A line is a JSON object: `words`, `env`, `cwd`, `out` and `error` (files), `kill` (seconds until SIGKILL, or null). The
+answer is a line: the exit code (negative: the signal) and the seconds it took. Only the forking process waits for the
+child, so that a kill never hits a process that took over its number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+import torch  # noqa: F401
+
+import hoist.bench
+import hoist.cli
+import hoist.cli.bring
+import hoist.cli.load
+import hoist.cli.look
+import hoist.cli.progress
+import hoist.cli.timing
+import hoist.storage.open_bucket
+import hoist.storage.open_directory
+import hoist.tensors.checkpoint
+import hoist.tensors.safetensors
+import hoist.verbs
+
+_NOBODY = 65534
+
+
+def child(order: dict[str, object]) -> None:
+    """Become the command."""
+    for number, key in ((1, "out"), (2, "error")):
+        os.dup2(os.open(str(order[key]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(str(order["cwd"]))
+    if order["nobody"]:
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+    os.environ.clear()
+    os.environ.update(order["env"])  # type: ignore[call-overload]
+    words = order["words"]
+    assert isinstance(words, list)
+    try:
+        code = hoist.cli.main(words)
+    except SystemExit as leave:
+        code = leave.code if isinstance(leave.code, int) else 1
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        began = time.monotonic()
+        pid = os.fork()
+        if not pid:
+            child(order)
+        if order["kill"] is not None:
+            end = os.pidfd_open(pid)
+            if not select.select([end], [], [], order["kill"])[0]:
+                os.kill(pid, signal.SIGKILL)
+            os.close(end)
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - began]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
