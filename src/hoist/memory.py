@@ -7,7 +7,7 @@ import mmap
 from hoist.errors import LocalError
 
 # Smaller pieces gain nothing from large pages, and a large page for each would waste memory.
-_HUGE_BYTES = 2 << 20
+HUGE_BYTES = 2 << 20
 
 
 def allocate(size: int) -> mmap.mmap:
@@ -20,6 +20,6 @@ def allocate(size: int) -> mmap.mmap:
         memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError, ValueError) as error:
         raise LocalError(f"no memory for {size} bytes: {getattr(error, 'strerror', None) or error}") from None
-    if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return memory

@@ -325,7 +325,8 @@ def test_unfinished_uploads_of_a_killed_publish(radosgw_server: RadosgwServer, o
     storage = open_on(radosgw_server, url=url)
     other = open_on(radosgw_server, url=f"{url}-other")
     beside = uploads(other).begin("m/one/v1/m.bin")
-    publish(source, storage, "kept:v1")
+    # Of other content: what the storage holds already would be copied there in one piece.
+    publish(big(tmp_path / "kept.bin", 17 * MIB, 1), storage, "kept:v1")
     killed_publish(radosgw_server, source, url, tmp_path / "journals", 32 * MIB)
     assert not collect_storage(storage, delete=True).found
     found = collect_storage(storage, grace_seconds=NOW).found

@@ -7,7 +7,6 @@ while they bring no less. A store that says it is busy gets half of them. Loads 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from hoist.storage.base import Traits
 _ROUNDS = 1
 _WINDOW_SECONDS = 0.1
 _STEP = 1.5
-_PER_PROCESSOR = 2
 # More requests must bring this much more; fewer may bring this much less.
 _GAIN = 1.1
 _LOSS = 0.97
@@ -197,8 +195,7 @@ def governor_of(where: str, traits: Traits, config: EngineConfig) -> Governor:
             if len(_GOVERNORS) >= _MOST_GOVERNORS:
                 for idle in [key for key, governor in _GOVERNORS.items() if not governor.in_use]:
                     del _GOVERNORS[idle]
-            # More than the processors can serve only wait for each other; a store far away is climbed to from there.
-            usual = config.connections or min(traits.connections, _PER_PROCESSOR * len(os.sched_getaffinity(0)))
+            usual = config.connections or traits.connections
             most = config.connections or max(traits.connections, traits.most_connections)
             _GOVERNORS[key] = Governor(Climb(usual, most), config.memory_bytes, fixed=config.connections is not None)
         return _GOVERNORS[key]

@@ -45,6 +45,9 @@ class StagedFile(Staged):
         with objects.translate(key):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path, self._fd = self._take(f"stage-{name.hexdigest(16)}")
+            # Only what an earlier run has left is worth a look: of a new file, parts come in any order, and what is
+            # not written yet behind the last one reads as zeros.
+            self._left = os.fstat(self._fd).st_size
 
     def has(self, part: Part) -> bool:
         return False
@@ -70,7 +73,7 @@ class StagedFile(Staged):
         at, sent = part.begin, False
         with self._objects.translate(self._key):
             for view in body():
-                if not _holds(self._fd, at, view):
+                if at + len(view) > self._left or not _holds(self._fd, at, view):
                     sent = True
                     done = 0
                     while done < len(view):
@@ -132,8 +135,6 @@ class StagedFile(Staged):
 
 
 def _holds(fd: int, offset: int, view: memoryview) -> bool:
-    if os.fstat(fd).st_size < offset + len(view):
-        return False
     have = bytearray(len(view))
     return fill(fd, offset, memoryview(have)) == len(view) and have == view
 
