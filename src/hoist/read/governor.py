@@ -148,8 +148,7 @@ class Governor:
             self._active_bytes -= size
             if done and not self.fixed:
                 self._measure(size)
-            if any(other.waiting for other in self._shares):
-                self._condition.notify_all()
+            self._wake()
 
     def refused(self) -> None:
         """The storage said that it is busy."""
@@ -157,6 +156,14 @@ class Governor:
             if not self.fixed:
                 self.climb.refused()
                 self._window = (time.monotonic(), 0, 0)
+
+    def _wake(self) -> None:
+        """Wake those who may go on: of one load's any, as many as there is room for; of several, all have to look."""
+        waiting = [share for share in self._shares if share.waiting]
+        if len(waiting) == 1:
+            self._condition.notify(max(1, self.climb.level - self._active))
+        elif waiting:
+            self._condition.notify_all()
 
     def _may_enter(self, share: Share, size: int) -> bool:
         if self._active == 0:

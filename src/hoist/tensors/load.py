@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from hoist.errors import InvalidFile
+from hoist.memory import no_collection
 from hoist.model.formats.safetensors import TensorInfo
 from hoist.read.plan import Plan
 from hoist.tensors.device import view_tensor
@@ -54,10 +55,11 @@ class Loader(Loading):
     def _fetch(self, wanted: list[tuple[TensorFile, list[TensorInfo]]]) -> list[dict[str, torch.Tensor]]:
         ranges = [(file.source, [(tensor.begin, tensor.end) for tensor in tensors]) for file, tensors in wanted]
         placed = self.fetch(ranges)
-        return [
-            {tensor.name: tensor_at(each.flat, _locate(each.plan, tensor), tensor) for tensor in tensors}
-            for each, (_, tensors) in zip(placed, wanted, strict=True)
-        ]
+        with no_collection():
+            return [
+                {tensor.name: tensor_at(each.flat, _locate(each.plan, tensor), tensor) for tensor in tensors}
+                for each, (_, tensors) in zip(placed, wanted, strict=True)
+            ]
 
     def _cast(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self.dtype is None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from hoist.errors import InvalidFile, UnsafeCheckpoint
+from hoist.memory import no_collection
 
 _STORAGES: Mapping[str, torch.dtype | None] = {
     "DoubleStorage": torch.float64,
@@ -88,6 +89,7 @@ class Builder(Protocol):
         """A tensor wrapped as a module's parameter."""
 
 
+@no_collection()
 def unpickle(data: bytes, builder: Builder, name: str) -> Any:
     """The object that the pickle describes, with `builder` making its tensors; `name` is for messages.
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import IO
 
 from hoist.errors import InvalidFile
+from hoist.memory import no_collection
 
 ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_MAGIC = b"\x80"
@@ -45,6 +46,7 @@ class Archive:
             raise InvalidFile(f"the checkpoint has no entry {name!r}: it is truncated or not torch's") from None
 
 
+@no_collection()
 def read_archive(file: IO[bytes], size: int) -> Archive:
     """Read the directory of a checkpoint of `size` bytes. Raises InvalidFile if it is not one that torch wrote."""
     try:

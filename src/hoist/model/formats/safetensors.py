@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoist.errors import InvalidFile
+from hoist.memory import no_collection
 
 LENGTH_BYTES = 8
 # The reference implementation's own limit.
@@ -59,6 +60,7 @@ def header_length(prefix: bytes, file_size: int) -> int:
     return length
 
 
+@no_collection()
 def parse_header(header: bytes, file_size: int) -> Header:
     """Parse the JSON header (without its 8-byte length). Raises InvalidFile if it is malformed or lies."""
     begin = LENGTH_BYTES + len(header)
