@@ -42,7 +42,7 @@ _WINDOW_BYTES = 4 << 20
 _BATCH_BYTES = 32 << 20
 _KEPT_BYTES = 32 << 20
 # What says that a pack is of no use, and not that the storage is away.
-_USELESS = (NotFound, Damaged, PermissionDenied, StorageUnsupported)
+USELESS = (NotFound, Damaged, PermissionDenied, StorageUnsupported)
 
 
 class _Useless(FileNotFound):
@@ -204,7 +204,7 @@ class PackedFiles:
                 return
             try:
                 whole.read_into(offset, buffer)
-            except _USELESS as error:
+            except USELESS as error:
                 self._useless.add(number)
                 raise _Useless(str(error)) from None
             given[blocks.start : blocks.stop] = b"\1" * len(blocks)
@@ -246,17 +246,23 @@ class PackedFiles:
 
 def open_packs(opened: OpenedVersion) -> PackedFiles | None:
     """The packed files of a version; None if it has none that can be used. Raises StorageUnavailable."""
-    if not may_have_packs(opened.manifest):
-        return None
+    with suppress(*USELESS):
+        index = read_index(opened)
+        return PackedFiles(opened, index) if index.packs else None
+    return None
+
+
+def read_index(opened: OpenedVersion) -> PackIndex:
+    """The pack index of a version; an empty one where it would be no use. Raises FileNotFound if there is none, Damaged,
+    and what a storage may."""
     manifest, most = opened.manifest, most_index_bytes(opened.manifest)
+    if not may_have_packs(manifest):
+        return PackIndex(manifest.digest, ())
 
     def read() -> bytes:
         return opened.storage.read_packs(opened.version, manifest.digest, most)
 
-    with suppress(*_USELESS):
-        index = PackIndex.parse(retrying(read, opened.engine.config.retry_seconds, Event()), manifest)
-        return PackedFiles(opened, index) if index.packs else None
-    return None
+    return PackIndex.parse(retrying(read, opened.engine.config.retry_seconds, Event()), manifest)
 
 
 def runs(pack: Pack, wanted: Sequence[int], request_bytes: int) -> Iterator[tuple[int, int]]:
