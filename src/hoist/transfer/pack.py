@@ -37,10 +37,10 @@ def pack_limit(asked: int | None, storage: Storage, files: Sequence[LocalFile]) 
 
 
 class Kept:
-    """Contents of small files, by path, up to a limit of bytes together. Several threads may use one."""
+    """Contents of small files, by path, as far as memory allows. Several threads may use one."""
 
-    def __init__(self, limit: int = _KEPT_BYTES) -> None:
-        self._left = limit
+    def __init__(self) -> None:
+        self._left = _KEPT_BYTES
         self._lock = Lock()
         self._contents: dict[str, bytes] = {}
 

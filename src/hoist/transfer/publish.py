@@ -287,7 +287,13 @@ class _Publish:
             if not told:
                 self.progress.advance(sent)
 
-        publication.put_file(item.entry, item.file.source, count)
+        kept = self.kept.take(item.entry.path)
+        if kept is not None:
+            # A small one that lies in no pack: empty, equal to another, or with too few others.
+            count(len(kept))
+            publication.put_data(item.entry, kept)
+        else:
+            publication.put_file(item.entry, item.file.source, count)
         self._check(item)
         self.moved.count("sent", item.entry.size, told=item.entry.size)
 
