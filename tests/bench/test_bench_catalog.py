@@ -120,6 +120,15 @@ def test_small_files_are_measured_and_leave_nothing(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
+def test_small_files_are_pulled_with_and_without_packs(tmp_path: Path) -> None:
+    records = run_small_files(str(tmp_path), files=30, file_bytes=2000, pack_below=4096)
+    by_step = {record["step"]: record for record in records}
+    assert list(by_step) == ["publish", "verify", "pull without packs", "pull", "pull again", "remove"]
+    assert by_step["publish"]["packs"] == 1
+    assert by_step["pull without packs"]["requests"] > 30 > 10 > by_step["pull"]["requests"]
+    assert left_in(tmp_path) == []
+
+
 def test_startup_is_compared_with_python_s_own() -> None:
     records = {record["step"]: record for record in run_startup(2)}
     assert set(records) == {"python", "help", "version", "import"}

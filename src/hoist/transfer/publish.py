@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Event
 
 from hoist.errors import Cancelled, Conflict, HoistError, InvalidReference, VersionNotFound
-from hoist.model.blocks import BlockTable
 from hoist.model.manifest import Manifest
 from hoist.model.packs import PackIndex, lay_out
 from hoist.model.reference import DEFAULT_LABEL, Reference
@@ -28,7 +27,7 @@ from hoist.storage.posix import changed
 from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
 from hoist.transfer.pack import Kept, Packer, pack_limit
-from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, find_files, scan_file, scan_small
+from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
 from hoist.transfer.stage import Stager
 
 _FILES_AT_ONCE = 4
@@ -117,13 +116,6 @@ def _version(reference: Reference) -> Version:
     return Version(reference.name, reference.label)
 
 
-def _documents(scanned: list[ScannedFile]) -> tuple[Manifest, bytes, bytes]:
-    """The manifest, its config and its block table."""
-    table = BlockTable.build(item.blocks for item in scanned).to_bytes()
-    manifest, config = Manifest.build((item.entry for item in scanned), table)
-    return manifest, config, table
-
-
 @dataclass
 class _Publish:
     """One publish under way."""
@@ -152,7 +144,7 @@ class _Publish:
         scanned = None
         if self.storage.occupied(self.version, replace_unfinished=options.replace_unfinished):
             scanned = self._scan(name)
-            manifest = _documents(scanned)[0]
+            manifest = documents(scanned)[0]
             if self._is_there(manifest):
                 if options.pack_below:
                     self._pack_anew(manifest, scanned)
@@ -202,7 +194,7 @@ class _Publish:
         return scanned
 
     def _publish(self, scanned: list[ScannedFile], stager: Stager | None) -> Manifest:
-        manifest, config, table = _documents(scanned)
+        manifest, config, table = documents(scanned)
         try:
             replace = self.options.replace_unfinished
             publication = self.storage.begin(self.version, manifest.digest, replace_unfinished=replace)

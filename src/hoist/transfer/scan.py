@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -12,12 +12,12 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from hoist.errors import FileNotFound, InvalidFile, LocalError, UsageError
-from hoist.model.blocks import FileBlocks, block_digest, file_blocks
+from hoist.model.blocks import BlockTable, FileBlocks, block_digest, file_blocks
 from hoist.model.cut import Piece, cut
 from hoist.model.formats.archive import ZIP_MAGIC, data_range, read_archive
 from hoist.model.formats.gguf import GGUF_MAGIC, gguf_pieces
 from hoist.model.formats.safetensors import LENGTH_BYTES, header_length, parse_header
-from hoist.model.manifest import FileEntry, check_path, digest_of
+from hoist.model.manifest import FileEntry, Manifest, check_path, digest_of
 from hoist.read.source import local_error
 from hoist.storage.base import OnBytes
 from hoist.storage.posix import fill
@@ -100,6 +100,14 @@ def scan_small(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> t
     on_bytes(file.size)
     entry = FileEntry(file.path, file.size, digest)
     return ScannedFile(file, entry, file_blocks(digest, lengths, digests)), bytes(data)
+
+
+def documents(scanned: Iterable[ScannedFile]) -> tuple[Manifest, bytes, bytes]:
+    """The manifest of files, its config and its block table. Raises InvalidManifest."""
+    files = list(scanned)
+    table = BlockTable.build(item.blocks for item in files).to_bytes()
+    manifest, config = Manifest.build((item.entry for item in files), table)
+    return manifest, config, table
 
 
 def cut_file(file: LocalFile, fd: int, *, checked: bool = True) -> list[int]:
