@@ -37,21 +37,22 @@ def run_small_files(
     files: int = FILES,
     file_bytes: int = FILE_BYTES,
     pack_below: int | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
     config: Config | None = None,
 ) -> list[dict[str, Any]]:
     """Publish `files` files of `file_bytes` to the storage at `address`, verify, pull and remove them.
 
-    The records have seconds, peak memory and reading requests of each step. What was written is removed again. Raises what
-    a storage may.
+    The records have seconds, peak memory and reading requests of each step. What was written is removed again, also what
+    lies in `folder` on this machine meanwhile. Raises what a storage may.
     """
     storage, engine = connect(address, config)
     reference = Reference("bench/small", f"run-{uuid4().hex[:12]}")
     version = Version(reference.name, reference.label or "")
     about = {"storage": address, "kind": storage.kind, "files": files, "size": files * file_bytes}
     quiet = Progress()
-    with tempfile.TemporaryDirectory(prefix="hoist-small-") as folder, storage:
-        source = Path(folder) / "source"
+    with tempfile.TemporaryDirectory(prefix="hoist-small-", dir=folder) as home, storage:
+        source = Path(home) / "source"
         _make(source, files, file_bytes)
         steps = Steps("small-files", about, progress or Progress())
         try:
@@ -62,11 +63,11 @@ def run_small_files(
                 verify_version(open_version(counting, reference, engine), quiet)
             if done.packs:
                 with steps.step("pull without packs") as values, _counted(_Unpacked(storage), values) as counting:
-                    pull_version(open_version(counting, reference, engine), Path(folder) / "plain", quiet)
+                    pull_version(open_version(counting, reference, engine), Path(home) / "plain", quiet)
             with steps.step("pull") as values, _counted(storage, values) as counting:
-                pull_version(open_version(counting, reference, engine), Path(folder) / "pulled", quiet)
+                pull_version(open_version(counting, reference, engine), Path(home) / "pulled", quiet)
             with steps.step("pull again") as values, _counted(storage, values) as counting:
-                pull_version(open_version(counting, reference, engine), Path(folder) / "pulled", quiet)
+                pull_version(open_version(counting, reference, engine), Path(home) / "pulled", quiet)
         finally:
             if version in storage.versions(version.name):
                 with steps.step("remove"):

@@ -36,8 +36,8 @@ OnFile = Callable[[str, memoryview], None]
 
 # Bytes that nobody wants, between two files that somebody does, cost less than another request.
 _GAP_BYTES = 1 << 20
-# Smaller requests would be too many, larger ones too few at once.
-_REQUEST_BYTES = 4 << 20
+# Smaller requests would be too many; larger ones too few at once, and of too much memory.
+_LEAST_REQUEST_BYTES, _MOST_REQUEST_BYTES = 4 << 20, 8 << 20
 _WINDOW_BYTES = 4 << 20
 _BATCH_BYTES = 32 << 20
 _KEPT_BYTES = 32 << 20
@@ -183,7 +183,9 @@ class PackedFiles:
                 by_pack[number].append(at)
                 size += self.index.packs[number].files[at].size
         traits = self._opened.storage.traits
-        request_bytes = min(traits.request_bytes, max(_REQUEST_BYTES, size // (4 * traits.connections)))
+        request_bytes = min(
+            traits.request_bytes, _MOST_REQUEST_BYTES, max(_LEAST_REQUEST_BYTES, size // (4 * traits.connections))
+        )
         for number, those in by_pack.items():
             laid = self._laid(number)
             source = self._source(number, laid)
