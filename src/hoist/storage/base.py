@@ -85,6 +85,9 @@ class Leftover:
     token: str = ""
 
 
+_NO_PACKS = "this storage keeps no packs of small files: publish without --pack-below"
+
+
 class Publication(ABC):
     """One version on its way into a storage; nobody sees it before `commit`.
 
@@ -114,7 +117,7 @@ class Publication(ABC):
 
     def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
         """Store a small file from memory, atomically. Asked only by who makes packs."""
-        raise NotImplementedError
+        raise StorageUnsupported(_NO_PACKS)
 
     def has_pack(self, pack: Pack) -> bool:
         """Whether an earlier run of this same publish has put the pack."""
@@ -126,11 +129,11 @@ class Publication(ABC):
 
     def put_pack(self, pack: Pack, data: bytes | memoryview) -> None:
         """Store a pack, atomically. Raises StorageUnsupported where a storage has no place for packs."""
-        raise StorageUnsupported("this storage keeps no packs of small files: publish with --pack-below 0")
+        raise StorageUnsupported(_NO_PACKS)
 
     def put_packs(self, index: PackIndex) -> None:
         """Store the pack index, after its packs."""
-        raise StorageUnsupported("this storage keeps no packs of small files: publish with --pack-below 0")
+        raise StorageUnsupported(_NO_PACKS)
 
     @abstractmethod
     def commit(self, manifest: Manifest) -> None:

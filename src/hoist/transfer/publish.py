@@ -210,20 +210,17 @@ class _Publish:
         others = [item for item in scanned if item.entry.path not in packed]
         for_each(lambda item: self._put(publication, item, stager), others, _FILES_AT_ONCE, self.stop)
         # Before the version exists: a publish that is killed here goes on with them.
-        self._send_packs(publication, index, scanned)
+        self._send_packs(publication, index, scanned, anew=False)
         for blob in (config, table):
             publication.put_blob(blob)
         publication.commit(manifest)
         self.progress.end()
         return manifest
 
-    def _send_packs(
-        self, publication: Publication, index: PackIndex, scanned: list[ScannedFile], *, anew: bool = False
-    ) -> None:
+    def _send_packs(self, publication: Publication, index: PackIndex, scanned: list[ScannedFile], anew: bool) -> None:
         items = {item.entry.path: item for item in scanned}
         packer = Packer(publication, items, self.kept, self.moved, self._before_sending, self.stop, anew=anew)
-        self.pack_bytes = packer.send(index)
-        self.packs = len(index.packs)
+        self.packs, self.pack_bytes = len(index.packs), packer.send(index)
 
     def _pack_anew(self, manifest: Manifest, scanned: list[ScannedFile]) -> None:
         """Give the version that is there its packs: it may have none, others, or damaged ones."""
