@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +21,8 @@ from hoist.storage.translate import translated
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wire import Wire
 
-# Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing. More
-# bodies at once than the processors can receive only wait for each other; a store far away is climbed to from there.
-_AT_FIRST = min(8, 2 * len(os.sched_getaffinity(0)))
-TRAITS = Traits(request_bytes=16 << 20, connections=_AT_FIRST, most_connections=48, packs=True)
+# Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing.
+TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, packs=True)
 # The engine above retries for longer; this is for listings and writes.
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _WRITE_SECONDS = 300
