@@ -96,6 +96,13 @@ class Config:
         home = Path(self.environ.get("HOME", "/"))
         return Path(self.environ.get("XDG_CACHE_HOME") or home / ".cache") / "hoist"
 
+    @property
+    def runtime_folder(self) -> Path:
+        """Where what runs now leaves notes, gone at the next start: `$XDG_RUNTIME_DIR/hoist`, or root's `/run/hoist`."""
+        if self.environ.get("XDG_RUNTIME_DIR"):
+            return Path(self.environ["XDG_RUNTIME_DIR"]) / "hoist"
+        return Path("/run/hoist") if os.geteuid() == 0 else self.cache_folder / "run"
+
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
         if address in self.storages:

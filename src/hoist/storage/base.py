@@ -129,6 +129,10 @@ class Storage(ABC):
         Raises StorageNotFound, PermissionDenied, StorageUnavailable, as every method may.
         """
 
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        """All versions, each with when it was published, in seconds since the epoch; 0 where that is not known."""
+        return ((version, 0.0) for version in self.versions())
+
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
         """All tags, in order; with `name` only those of that model."""

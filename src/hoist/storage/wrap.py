@@ -33,6 +33,10 @@ class Wrapper(Storage):
         self.before("versions", 0)
         return self.inner.versions(name)
 
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        self.before("versions", 0)
+        return self.inner.dated_versions()
+
     def tags(self, name: str = "") -> Iterator[Tag]:
         self.before("tags", 0)
         return self.inner.tags(name)

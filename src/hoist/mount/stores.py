@@ -1,0 +1,199 @@
+"""Where a mounted file's verified blocks are kept: in the host cache, in memory, or in the storage's own local file."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event, Lock
+from typing import Protocol
+
+from hoist.errors import Damaged
+from hoist.memory import allocate
+from hoist.model.blocks import FileBlocks
+from hoist.read.engine import Engine, Job
+from hoist.read.plan import Request, plan_ranges, split
+from hoist.read.source import Source
+from hoist.read.trust import TrustedFiles, identity
+from hoist.storage.base import OnBytes
+from hoist.storage.posix import fill
+
+
+class Store(Protocol):
+    """The verified blocks of one file. Several threads may use it."""
+
+    fd: int | None
+    """The whole file's own descriptor, once it is `complete`, for the kernel to read by itself; None if there is none."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all blocks are there, and stay."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether blocks stay for as long as this is open, however many they are."""
+
+    def has(self, index: int) -> bool:
+        """Whether the block is there."""
+
+    def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
+        """The bytes from `begin` to `end` in one or more pieces; None if they are not all there (any more)."""
+
+    def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
+        """Bring the blocks from `first` to `last` (half-open), verified. Raises what the engine does."""
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+class BlockMemory:
+    """Verified blocks of all files in memory, up to `most_bytes`: those used longest ago go first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lock = Lock()
+        self._blocks: OrderedDict[tuple[str, int], memoryview] = OrderedDict()
+        self.held_bytes = 0
+        self.evictions = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """The limit."""
+        return self._most_bytes
+
+    def get(self, key: tuple[str, int]) -> memoryview | None:
+        """A block, which is now the last to go; None if it is not there."""
+        with self._lock:
+            found = self._blocks.get(key)
+            if found is not None:
+                self._blocks.move_to_end(key)
+            return found
+
+    def has(self, key: tuple[str, int]) -> bool:
+        """Whether a block is there."""
+        return key in self._blocks
+
+    def put(self, key: tuple[str, int], block: memoryview) -> None:
+        """Keep a block. Whoever still uses one that goes keeps its memory for as long."""
+        with self._lock:
+            if key in self._blocks:
+                return
+            self._blocks[key] = block
+            self.held_bytes += len(block)
+            while self.held_bytes > self._most_bytes and len(self._blocks) > 1:
+                _, gone = self._blocks.popitem(last=False)
+                self.held_bytes -= len(gone)
+                self.evictions += 1
+
+
+class MemoryStore:
+    """A file's blocks in the memory that all files share."""
+
+    def __init__(self, blocks: FileBlocks, memory: BlockMemory) -> None:
+        self.fd: int | None = None
+        self._blocks = blocks
+        self._memory = memory
+        self._digest = blocks.file_digest
+
+    complete = False
+    keeps = False
+
+    def has(self, index: int) -> bool:
+        return self._memory.has((self._digest, index))
+
+    def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
+        parts = []
+        for index in self._blocks.covering(begin, end):
+            block = self._memory.get((self._digest, index))
+            if block is None:
+                return None
+            first, last = self._blocks.span(index)
+            parts.append(block[max(0, begin - first) : min(end, last) - first])
+        return parts
+
+    def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
+        begin, end = self._blocks.starts[first], self._blocks.starts[last]
+        plan = plan_ranges(self._blocks, [(begin, end)], source.traits.request_bytes)
+        engine.run((Job(source, request, self) for request in plan.requests), on_bytes=on_bytes, stop=stop)
+
+    def acquire(self, request: Request) -> memoryview:
+        """As a sink: memory of its own for each request."""
+        return memoryview(allocate(request.size))[: request.size]
+
+    def commit(self, request: Request, view: memoryview) -> None:
+        """As a sink: keep the blocks."""
+        for part in split(request, self._blocks):
+            self._memory.put((self._digest, part.first), view[part.begin - request.begin : part.end - request.begin])
+
+    def release(self, view: memoryview) -> None:
+        """As a sink: the memory goes when nobody refers to it."""
+
+    def close(self) -> None:
+        """The blocks stay for who opens the file next."""
+
+
+class LocalStore:
+    """A file of the storage that lies on a disk of this machine: nothing is copied, each block is verified where it lies.
+
+    It trusts that nobody changes the file afterwards, as loading does; `trusted` remembers which files were verified.
+    """
+
+    def __init__(self, blocks: FileBlocks, fd: int, trusted: TrustedFiles | None = None) -> None:
+        self.fd: int | None = fd
+        self._blocks = blocks
+        self._right = bytearray(len(blocks))
+        self._left = len(blocks)
+        self._lock = Lock()
+        self._trusted = trusted
+        self._name = identity(fd, blocks.file_digest)
+        if trusted and trusted.knows(self._name):
+            self._right = bytearray(b"\1") * len(blocks)
+            self._left = 0
+        self._memory = memoryview(mmap.mmap(fd, blocks.size, prot=mmap.PROT_READ)) if blocks.size else memoryview(b"")
+
+    keeps = True
+
+    @property
+    def complete(self) -> bool:
+        return self._left == 0
+
+    def has(self, index: int) -> bool:
+        return self._right[index] == 1
+
+    def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
+        return (self._memory[begin:end],)
+
+    def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
+        begin, end = self._blocks.starts[first], self._blocks.starts[last]
+        plan = plan_ranges(self._blocks, [(begin, end)], source.traits.request_bytes, in_place=True)
+        source = replace(source, read_into=self._read_into)
+        engine.run((Job(source, request, self) for request in plan.requests), on_bytes=on_bytes, stop=stop)
+        if self.complete and self._trusted and self.fd is not None:
+            self._trusted.remember(self.fd, self._name, self._blocks.file_digest)
+
+    def _read_into(self, offset: int, buffer: memoryview) -> None:
+        """Reads the very file that readers will see, whatever its name means by now."""
+        if self.fd is None or fill(self.fd, offset, buffer) < len(buffer):
+            raise Damaged("it is shorter than its manifest says")
+
+    def acquire(self, request: Request) -> memoryview:
+        """As a sink: a buffer to hash in; the bytes are in the page cache afterwards."""
+        return memoryview(allocate(request.size))[: request.size]
+
+    def commit(self, request: Request, view: memoryview) -> None:
+        """As a sink: these blocks are right."""
+        with self._lock:
+            for index in range(request.first, request.last):
+                self._left -= 1 - self._right[index]
+                self._right[index] = 1
+
+    def release(self, view: memoryview) -> None:
+        """As a sink: the memory goes when nobody refers to it."""
+
+    def close(self) -> None:
+        """Close the file; pieces of it that are being sent stay until they are."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
