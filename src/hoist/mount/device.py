@@ -159,7 +159,8 @@ def mounted_kind(point: Path) -> str | None:
 
 def _is_dead(point: Path) -> bool:
     try:
-        point.stat()
+        # A stat may be answered from what the kernel remembers.
+        os.statvfs(point)
     except OSError as error:
         return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

@@ -12,12 +12,14 @@ from hoist.config import parse_size
 from hoist.errors import InvalidConfig, UsageError
 
 # What fstab and mount(8) say to others than the file system, or what holds here anyway.
-_IGNORED = frozenset(
-    ("ro", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "nodev")
-    + ("nosuid", "noexec", "exec", "noatime", "relatime", "norelatime", "strictatime", "nodiratime", "async", "sync")
-    + ("lazytime", "nolazytime", "silent", "loud", "mand", "nomand", "nonempty", "default_permissions")
-    + ("kernel_cache", "auto_cache", "splice_read", "splice_write")
-)
+# fmt: off
+_IGNORED = frozenset((
+    "ro", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "nodev",
+    "nosuid", "noexec", "exec", "noatime", "relatime", "norelatime", "strictatime", "nodiratime", "async", "sync",
+    "lazytime", "nolazytime", "silent", "loud", "mand", "nomand", "nonempty", "default_permissions", "kernel_cache",
+    "auto_cache", "splice_read", "splice_write",
+))
+# fmt: on
 _IGNORED_PREFIXES = ("x-", "comment=", "context=", "fsname=", "subtype=", "max_read=", "retry=")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 MEMORY_BYTES = 256 << 20

@@ -104,7 +104,6 @@ DO_READDIRPLUS: Final = 1 << 13
 READDIRPLUS_AUTO: Final = 1 << 14
 ASYNC_DIO: Final = 1 << 15
 PARALLEL_DIROPS: Final = 1 << 18
-ABORT_ERROR: Final = 1 << 21
 BIG_REQUESTS: Final = 1 << 22
 CACHE_SYMLINKS: Final = 1 << 23
 INIT_EXT: Final = 1 << 30
@@ -115,7 +114,6 @@ WANTED: Final = (
     | READDIRPLUS_AUTO
     | ASYNC_DIO
     | PARALLEL_DIROPS
-    | ABORT_ERROR
     | BIG_REQUESTS
     | CACHE_SYMLINKS
     | INIT_EXT
