@@ -34,14 +34,16 @@ def publish(
     exclude: Sequence[str] = (),
     replace_unfinished: bool = False,
     checked: bool = True,
+    pack_below: int | None = None,
     progress: Progress | None = None,
     config: Config | None = None,
 ) -> Published:
     """Publish a file or folder as an immutable version; running it again resumes, or finds it done.
 
     `tags` are set afterwards; `exclude` are patterns of files to leave out; `replace_unfinished` takes over a label that
-    a dead publish of other content holds; `checked=False` publishes a `.safetensors` file that is none.
-    Raises InvalidReference, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
+    a dead publish of other content holds; `checked=False` publishes a `.safetensors` file that is none; files below
+    `pack_below` bytes are also laid into packs (0: none; default: below 256 KiB, in buckets).
+    Raises InvalidReference, UsageError, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
     """
     where = parse_location(location)
     labels = [check_label(tag) for tag in tags]
@@ -55,6 +57,7 @@ def publish(
         uploads=limits.uploads,
         retry_seconds=limits.retry_seconds,
         max_bandwidth=limits.max_bandwidth,
+        pack_below=pack_below,
     )
     with storage:
         return publish_version(Path(source), storage, where.reference, options, progress or Progress())

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from hoist.bench.catalog import run_catalog
+from hoist.bench.comparison import load_markdown, load_tables
 from hoist.bench.small_files import run_small_files
 from hoist.bench.startup import run_startup
+from hoist.bench.targets import target_rows
 from hoist.cli import main
 from hoist.errors import UsageError
 from hoist.testing.servers import RcloneServer
@@ -117,6 +119,20 @@ def test_a_catalogue_of_nothing_is_refused(tmp_path: Path, files: int, size: int
 def test_small_files_are_measured_and_leave_nothing(tmp_path: Path) -> None:
     records = run_small_files(str(tmp_path), files=30)
     assert [record["step"] for record in records] == ["publish", "verify", "pull", "pull again", "remove"]
+    assert left_in(tmp_path) == []
+
+
+def test_small_files_are_pulled_with_and_without_packs(tmp_path: Path) -> None:
+    records = run_small_files(str(tmp_path), files=30, file_bytes=2000, pack_below=4096)
+    by_step = {record["step"]: record for record in records}
+    assert list(by_step) == ["publish", "verify", "pull without packs", "pull", "pull again", "remove"]
+    assert by_step["publish"]["packs"] == 1
+    assert by_step["pull"]["files"] == 30
+    (row,) = target_rows(records)
+    assert row[:2] == ["pull of 30 files of 2 KB", "requests 20 x fewer than files"]
+    assert "30 files of 2 KB: pull without packs" in "\n".join(load_tables(records))
+    assert "### Many small files" in load_markdown(records)
+    assert by_step["pull without packs"]["requests"] > 30 > 10 > by_step["pull"]["requests"]
     assert left_in(tmp_path) == []
 
 

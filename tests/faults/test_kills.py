@@ -29,7 +29,7 @@ FILES = {
     "vae/model.safetensors": safetensors_bytes(TENSORS[:2]),
     "config.json": b"{}",
     "tokenizer/merges.txt": noise(300_000, 9),
-} | {f"small/{n}.bin": noise(50_000, 100 + n) for n in range(12)}  # fmt: skip
+} | {f"small/{n}.bin": noise(50_000, 100 + n) for n in range(20)}  # fmt: skip
 SIZE = sum(map(len, FILES.values()))
 EDGES = (0.25, 0.5, 0.75)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
+from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from fuzz_target import Target, attempt, scratch
@@ -13,6 +16,7 @@ from hoist.config import load_config, parse_size
 from hoist.errors import HoistError, InvalidConfig, InvalidFile, InvalidManifest, InvalidReference, NotFound
 from hoist.model.blocks import BlockTable
 from hoist.model.manifest import ARTIFACT_TYPE, BLOCKS_TYPE, FILEPATH, MANIFEST_TYPE, FileEntry, Manifest, digest_of
+from hoist.model.packs import MAX_PACK_BYTES, Pack, PackIndex, lay_out, most_index_bytes
 from hoist.model.reference import parse_location, parse_reference
 from hoist.storage import layout, open_storage
 from hoist.storage.base import Version
@@ -53,6 +57,43 @@ def check_blocks(data: bytes) -> bool:
         assert all(begin < end for begin, end in map(blocks.span, range(len(blocks))))
         assert blocks.covering(0, blocks.size) == range(len(blocks))
     return True
+
+
+def check_packs(data: bytes) -> bool:
+    """A pack index that is read has one encoding, and places that lie inside packs and do not overlap."""
+    manifest = _packable()
+    found = attempt(lambda: PackIndex.parse(data, manifest), InvalidManifest)
+    if found is None:
+        return False
+    assert found.to_bytes() == data
+    assert len(data) <= most_index_bytes(manifest)
+    for pack in found.packs:
+        assert 0 < pack.size <= MAX_PACK_BYTES
+        end = 0
+        for place, offset, file in zip(pack.places, pack.offsets, pack.files, strict=True):
+            assert manifest.files[place] is file
+            assert offset >= end
+            end = offset + file.size
+        assert len(pack.digest) == len("sha256:") + 64
+    return True
+
+
+@cache
+def _packable() -> Manifest:
+    entries = [FileEntry(f"f{n:03}", 60_000 + 1000 * n, digest_of(b"%d" % n)) for n in range(40)]
+    return Manifest.build(entries, b"")[0]
+
+
+def _packs() -> list[bytes]:
+    manifest = _packable()
+    indices = [lay_out(manifest, below).to_bytes() for below in (0, 80_000, 256 << 10)]
+    files = manifest.files
+    cut = [Pack(files[n : n + 9], array("I", range(n, n + 9)), _offsets(files[n : n + 9])) for n in range(0, 36, 9)]
+    return [*indices, PackIndex(manifest.digest, tuple(cut)).to_bytes()]
+
+
+def _offsets(files: Sequence[FileEntry]) -> array[int]:
+    return array("I", accumulate((file.size for file in files[:-1]), initial=0))
 
 
 def check_index(data: bytes) -> bool:
@@ -201,6 +242,7 @@ _TOML = (
 TARGETS = (
     Target("manifest", check_manifest, _manifests, (*_JSON, *_MANIFEST, b'"annotations":{', b".hoist", b"\\\\")),
     Target("blocks", check_blocks, _tables, (b"HOISTBK\x01", b"\x01\0\0\0", b"\0" * 8, b"\xff" * 4, bytes(32))),
+    Target("packs", check_packs, _packs, (b"HOISTPK\x01", b"\x01\0\0\0", b"\x09\0\0\0", bytes(4), b"\xff" * 4)),
     Target("index", check_index, _indices, (*_JSON, b'"weight_map":{', b'".."', b'"/"', b".safetensors")),
     Target("tag", check_tag, _tags, (*_JSON, b'"version":', b'"v1"', b'"clearing":true')),
     Target("reference", check_reference, _references, (b"//", b"@sha256:", b":", b"s3://", b"file:///", b"..", b"__")),

@@ -50,7 +50,7 @@ class Mortal(MemoryObjects):
             if self.left < 0:
                 raise Killed
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         self._live()
         super().put(key, data)
 

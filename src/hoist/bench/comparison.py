@@ -169,6 +169,22 @@ def selection_rows(records: Iterable[Record]) -> list[list[str]]:
     return [names, *found] if found else []
 
 
+def small_file_rows(records: Iterable[Record]) -> list[list[str]]:
+    """A heading and a row a step of publishing and pulling small files, if there are records of it."""
+    found = [
+        [
+            f"{record['files']:,} files of {record['size'] // record['files'] / 1000:g} KB: {record['step']}",
+            f"{record['requests']:,}" if "requests" in record else "",
+            f"{record['seconds']:.2f}",
+            f"{record['cpu_seconds']:.2f}",
+            f"{record['peak_bytes'] / (1 << 20):,.0f}",
+        ]
+        for record in records
+        if record["bench"] == "small-files"
+    ]
+    return [["small files", "reading requests", "s", "CPU s", "peak, MiB"], *found] if found else []
+
+
 def load_tables(records: Sequence[Record]) -> list[str]:
     """The tables for a terminal."""
     lines: list[str] = []
@@ -181,8 +197,9 @@ def load_tables(records: Sequence[Record]) -> list[str]:
             "",
             *_notes(case),
         ]
-    selected = selection_rows(records)
-    return [*lines, *(["", *align(selected)] if selected else [])]
+    for table in (selection_rows(records), small_file_rows(records)):
+        lines += ["", *align(table)] if table else []
+    return lines
 
 
 def load_markdown(records: Sequence[Record]) -> list[str]:
@@ -195,6 +212,9 @@ def load_markdown(records: Sequence[Record]) -> list[str]:
     selected = selection_rows(records)
     if selected:
         lines += ["### Some tensors out of a large file", "", *markdown_table(selected[0], selected[1:]), ""]
+    small = small_file_rows(records)
+    if small:
+        lines += ["### Many small files", "", *markdown_table(small[0], small[1:]), ""]
     return lines
 
 

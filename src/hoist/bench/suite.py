@@ -14,6 +14,7 @@ from hoist.bench.peers import UPLOADERS
 from hoist.bench.profile import Profile, profile_load
 from hoist.bench.select import run_selections, selections, write_layers
 from hoist.bench.small import measure_scale, measure_start, measure_verbs
+from hoist.bench.small_files import run_small_files
 from hoist.bench.stage import DIRECTORY, EMPTY, PUBLIC, S3, Stage, set_stage
 from hoist.errors import UsageError
 from hoist.verbs import publish
@@ -22,7 +23,9 @@ Record = dict[str, Any]
 _NAME = "sd15/anything-v5.0"
 SAFETENSORS = next(fixture for fixture in FIXTURES if fixture.model == _NAME)
 CHECKPOINT = replace(SAFETENSORS, file_name="Anything-v5.0-PRT-RE.ckpt", model=f"{_NAME}-zip")
-PUBLISH, SELECT, SMALL = "publish", "select", "small"
+PUBLISH, SELECT, SMALL, PACKS = "publish", "select", "small", "packs"
+# A gigabyte of small files at scale 1.
+_SMALL_FILES, _SMALL_BYTES = 10_000, 100_000
 # 6 GiB at scale 1.
 _LAYERS = 96
 # What is compared: where it lies, and in which format; `publish` puts it there.
@@ -34,6 +37,7 @@ CASES: dict[str, tuple[str, Fixture]] = {
     PUBLISH: (S3, SAFETENSORS),
     SELECT: (PUBLIC, SAFETENSORS),
     SMALL: (DIRECTORY, SAFETENSORS),
+    PACKS: (S3, SAFETENSORS),
 }
 # Publishes that are not finished, and what the server has yet to clear away, take room too.
 _ROOM = 6
@@ -144,7 +148,18 @@ def _smalls(
     ]
 
 
-_RUNS = {PUBLISH: _publishes, SELECT: _selects, SMALL: _smalls}
+def _packs(
+    stage: Stage, case: str, suite: Suite, on_record: Callable[[Record], None], say: Callable[[str], None]
+) -> list[Record]:
+    files = max(100, round(_SMALL_FILES * suite.scale))
+    say(f"publishing {files:,} files of 100 KB to {EMPTY}, and pulling them with and without packs")
+    records = run_small_files(EMPTY, files=files, file_bytes=_SMALL_BYTES, folder=stage.home, config=stage.config)
+    for record in records:
+        on_record(record)
+    return records
+
+
+_RUNS = {PUBLISH: _publishes, SELECT: _selects, SMALL: _smalls, PACKS: _packs}
 
 
 def _served(stage: Stage, record: Record) -> Record:

@@ -155,11 +155,21 @@ def _scale(record: Record) -> Iterator[Target]:
     yield Target(work, "planned, written and read in seconds", measured, None, beside)
 
 
+def _small_files(record: Record) -> Iterator[Target]:
+    if record["step"] == "pull":
+        ratio = record["files"] / record["requests"]
+        work = f"pull of {record['files']:,} files of {record['size'] // record['files'] / 1000:g} KB"
+        yield Target(
+            work, "requests 20 x fewer than files", f"{ratio:.0f} x", ratio >= 20, f"{record['seconds']:.2f} s"
+        )
+
+
 _OTHERS: dict[str, Callable[[Record], Iterable[Target]]] = {
     "select": _select,
     "verb": _verb,
     "start": _start,
     "scale": _scale,
+    "small-files": _small_files,
 }
 
 

@@ -42,6 +42,8 @@ def _add_publish(root: Root) -> None:
     add("--exclude", action="append", default=[], metavar="PATTERN", help="leave out files like this (may be repeated)")
     add("--replace-unfinished", action="store_true", help="take over the label from a dead publish of other content")
     add("--unchecked", action="store_true", help="publish a .safetensors file even if it is none")
+    text = "lay files below this size into packs too, 0 for none (default: 256KiB in buckets, none in directories)"
+    add("--pack-below", metavar="SIZE", help=text)
     add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
@@ -75,6 +77,7 @@ def _add_pull(root: Root) -> None:
 def run_publish(args: Namespace) -> int:
     """Publish, and warn where two publishers can race."""
     from hoist.cli.progress import make_reporter
+    from hoist.config import parse_size
     from hoist.verbs import publish
 
     with make_reporter(args.quiet) as progress:
@@ -85,6 +88,7 @@ def run_publish(args: Namespace) -> int:
             exclude=args.exclude,
             replace_unfinished=args.replace_unfinished,
             checked=not args.unchecked,
+            pack_below=None if args.pack_below is None else parse_size(args.pack_below),
             progress=progress,
         )
     if not done.exclusive:
@@ -114,6 +118,8 @@ def _published(location: str, tags: list[str], done: Published) -> dict[str, obj
         "seconds": done.seconds,
         "already": done.already,
         "exclusive": done.exclusive,
+        "packs": done.packs,
+        "pack_bytes": done.pack_bytes,
     }
 
 
@@ -128,6 +134,9 @@ def _print_published(location: str, tags: list[str], done: Published) -> None:
     )
     shown = [f"{show_size(size)} {how}" for how, size in moved if size]
     print(f"  {amount}" + (": " + ", ".join(shown) if shown else ""))
+    if done.packs:
+        sent = f": {show_size(done.pack_bytes)} sent" if done.pack_bytes else ""
+        print(f"  small files also lie in {show_count(done.packs, 'pack')}{sent}")
     if tags:
         print(f"  tagged {', '.join(tags)}")
 

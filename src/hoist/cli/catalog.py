@@ -28,6 +28,7 @@ def add_catalog(commands: Commands) -> None:
     parser.add_argument("--files", type=int, default=10_000, metavar="N", help="files (default: 10,000)")
     parser.add_argument("--file-size", default="100000000", metavar="SIZE", help="of each file (default: 100 MB)")
     parser.add_argument("--small", type=int, default=0, metavar="N", help="tiny files to publish too (default: none)")
+    parser.add_argument("--small-size", default="1000", metavar="SIZE", help="of each tiny file (default: 1,000 bytes)")
     _add_common(parser)
     add_quiet(parser)
     parser = add_command(commands, "startup", run_startups, "Time `hoist --help` beside `python -c pass`")
@@ -54,7 +55,8 @@ def run_catalogs(args: Namespace) -> int:
             size = parse_size(args.file_size)
             records += run_catalog(storage, files=args.files, file_bytes=size, progress=progress)
             if args.small > 0:
-                records += run_small_files(storage, files=args.small, progress=progress)
+                small = parse_size(args.small_size)
+                records += run_small_files(storage, files=args.small, file_bytes=small, progress=progress)
     _keep(args, records)
     if args.json:
         print_json({"records": records})
@@ -67,10 +69,11 @@ def run_catalogs(args: Namespace) -> int:
             show_seconds(record["seconds"]),
             show_seconds(record["cpu_seconds"]),
             show_size(record["peak_bytes"]),
+            f"{record['requests']:,}" if "requests" in record else "",
         )
         for record in records
     ]
-    print_table(("STORAGE", ">FILES", "STEP", ">TIME", ">CPU", ">PEAK MEMORY"), rows)
+    print_table(("STORAGE", ">FILES", "STEP", ">TIME", ">CPU", ">PEAK MEMORY", ">REQUESTS"), rows)
     return 0
 
 

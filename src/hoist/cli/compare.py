@@ -53,7 +53,7 @@ def add_suite(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="directory, checkpoint, bucket, public, publish or select (may be repeated)",
+        help="directory, checkpoint, bucket, public, publish, select, small or packs (may be repeated)",
     )
     _add_loads(parser)
     _add_own(parser)

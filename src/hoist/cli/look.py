@@ -14,6 +14,7 @@ from hoist.cli.text import (
     show_rate,
     show_seconds,
     show_size,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ def run_verify(args: Namespace) -> int:
         print_json(_verified(args.location, found))
     else:
         _print_verified(args.location, found)
+    if found.damaged_packs and not found.damaged:
+        warn(
+            f"packs of small files are damaged or missing ({', '.join(map(short_digest, found.damaged_packs))}): reading "
+            "goes to the files themselves, in more requests; mend it: publish the same files again with --pack-below 256KiB"
+        )
     return DamagedBlock.exit_code if found.damaged else 0
 
 
@@ -152,6 +158,8 @@ def _verified(location: str, found: Verified) -> dict[str, object]:
         "blocks": found.blocks,
         "read_bytes": found.bytes_read,
         "seconds": found.seconds,
+        "packs": found.packs,
+        "damaged_packs": found.damaged_packs,
         "damaged": [
             {"path": item.path, "begin": item.begin, "end": item.end, "missing": item.missing} for item in found.damaged
         ],

@@ -60,7 +60,7 @@ class Blob:
     size: int
 
 
-def digest_of(data: bytes) -> str:
+def digest_of(data: bytes | bytearray) -> str:
     """The `sha256:HEX` digest of `data`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 

@@ -34,11 +34,12 @@ _STOP_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request of one source, and the sink that its bytes go to."""
+    """One request of one source, and the sink that its bytes go to; `whole`: it is not to be cut into smaller ones."""
 
     source: Source
     request: Request
     sink: Sink
+    whole: bool = False
 
 
 OnDamage = Callable[[Source, int, int], None]
@@ -236,8 +237,12 @@ def _by_place(jobs: list[Job]) -> Iterable[tuple[str, list[Job]]]:
 def _tapered(jobs: list[Job], level: int) -> list[Job]:
     """The same work with the last requests cut to a block each, so that all threads end at about the same time."""
     few = max(0, len(jobs) - level)
-    last = [replace(job, request=part) for job in jobs[few:] for part in split(job.request, job.source.blocks)]
+    last = [replace(job, request=part) for job in jobs[few:] for part in _parts(job)]
     return [*jobs[:few], *last]
+
+
+def _parts(job: Job) -> Iterable[Request]:
+    return (job.request,) if job.whole else split(job.request, job.source.blocks)
 
 
 def _is_right(job: Job, view: memoryview, index: int) -> bool:

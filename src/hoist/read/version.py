@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from io import BufferedReader
+from itertools import count
 from typing import Self
 
 from hoist.errors import Damaged, FileNotFound, InvalidManifest
 from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.packs import MOST_PACK_BELOW
 from hoist.model.reference import Reference
 from hoist.read.engine import Engine
 from hoist.read.file import RangeReader, VerifiedFile
+from hoist.read.packs import PackedFiles, open_packs
 from hoist.read.source import Source, stored_source
 from hoist.storage.base import Storage, StoredFile, Version
+
+# The pack index is a request too: who reads so few files is better off without it.
+_PLAIN_READS = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class OpenedVersion:
     version: Version
     manifest: Manifest
     engine: Engine = field(default_factory=Engine)
+    _reads: Iterator[int] = field(default_factory=count, repr=False, compare=False)
 
     @cached_property
     def table(self) -> BlockTable:
@@ -73,8 +80,24 @@ class OpenedVersion:
         return BufferedReader(VerifiedFile(self.reader(path)))
 
     def read(self, path: str) -> bytes:
-        """The whole of one (small) file. Raises FileNotFound, DamagedBlock, and what a storage may."""
-        return self.reader(path).read(0, self.entry(path).size)
+        """The whole of one (small) file. Raises FileNotFound, DamagedBlock, and what a storage may.
+
+        Who reads several gets those that lie beside them along, where the version has packs.
+        """
+        size = self.entry(path).size
+        if size < MOST_PACK_BELOW and next(self._reads) >= _PLAIN_READS:
+            packed = self.small_files()
+            if packed and path in packed:
+                return packed.read(path)
+        return self.reader(path).read(0, size)
+
+    def small_files(self) -> PackedFiles | None:
+        """The files that lie in packs, for reading many of them; None if none do. Raises StorageUnavailable."""
+        return self._packed
+
+    @cached_property
+    def _packed(self) -> PackedFiles | None:
+        return open_packs(self)
 
     def close(self) -> None:
         """Close the storage."""

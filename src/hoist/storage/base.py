@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hoist.errors import Damaged, StorageUnsupported, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
 from hoist.storage.staging import Staged, Staging
 
@@ -61,24 +62,30 @@ class Traits:
     """What the reading engine should know of a storage.
 
     `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
-    well, to begin with; `most_connections`: how many to try, if more bring more.
+    well, to begin with; `most_connections`: how many to try, if more bring more. `packs`: each request is dear, so that
+    small files are packed when they are published.
     """
 
     request_bytes: int = 8 << 20
     connections: int = 8
     most_connections: int = 16
+    packs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """Something that a killed publish or removal has left. `kind`: `publish` (an unfinished version's claim, files and
-    documents), `upload` (a file on its way, seen by nobody), `document` or `marker` (of a version that is not there)."""
+    documents), `upload` (a file on its way, seen by nobody), `document` or `marker` (of a version that is not there;
+    also packs that no version names)."""
 
     kind: str
     name: str
     size: int
     modified: float
     token: str = ""
+
+
+_NO_PACKS = "this storage keeps no packs of small files: publish without --pack-below"
 
 
 class Publication(ABC):
@@ -107,6 +114,26 @@ class Publication(ABC):
     @abstractmethod
     def put_blob(self, data: bytes) -> None:
         """Store a small document (config, block table) under its digest."""
+
+    def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
+        """Store a small file from memory, atomically. Asked only by who makes packs."""
+        raise StorageUnsupported(_NO_PACKS)
+
+    def has_pack(self, pack: Pack) -> bool:
+        """Whether an earlier run of this same publish has put the pack."""
+        return False
+
+    def adopt_pack(self, pack: Pack) -> bool:
+        """Copy the pack inside the storage from a version that has it; False if there is none."""
+        return False
+
+    def put_pack(self, pack: Pack, data: bytes | memoryview) -> None:
+        """Store a pack, atomically. Raises StorageUnsupported where a storage has no place for packs."""
+        raise StorageUnsupported(_NO_PACKS)
+
+    def put_packs(self, index: PackIndex) -> None:
+        """Store the pack index, after its packs."""
+        raise StorageUnsupported(_NO_PACKS)
 
     @abstractmethod
     def commit(self, manifest: Manifest) -> None:
@@ -156,6 +183,15 @@ class Storage(ABC):
         The caller owns the buffer; after an error its content is undefined. Raises FileNotFound, Damaged if the file
         is shorter than that, StorageUnavailable if it is worth trying again.
         """
+
+    def read_packs(self, version: Version, manifest_digest: str, most: int) -> bytes:
+        """The pack index of a version with this manifest, not verified. Raises FileNotFound if there is none, Damaged if
+        it has more than `most` bytes."""
+        raise FileNotFound(f"{self.address} has no packs of {version}")
+
+    def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
+        """As `read_into`, from the pack of this digest."""
+        raise FileNotFound(f"{self.address} has no packs of {version}")
 
     def local_path(self, file: StoredFile) -> Path | None:
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""

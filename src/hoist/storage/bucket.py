@@ -105,7 +105,7 @@ class BucketObjects:
     def local_path(self, key: str) -> Path | None:
         return None
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         with translated(self.address, key):
             obstore.put(self.store, key, data, use_multipart=False)
 

@@ -81,7 +81,7 @@ class DirectoryObjects:
         except (OSError, LocalError):
             return None
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         with self._written(key, data) as made:
             self.place_file(made, key)
 
@@ -197,7 +197,7 @@ class DirectoryObjects:
             raise StorageNotFound(f"{self.address} is not a directory: {self.root}")
 
     @contextmanager
-    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+    def _written(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
         with self.translate(key), self._temporary() as made:
             with made.open("wb") as file:
                 file.write(data)

@@ -3,9 +3,11 @@
 NAME/LABEL/PATH                             the files, as published
 .hoist/versions/NAME/LABEL/manifest.json    the manifest: with it the version exists
 .hoist/versions/NAME/LABEL/sha256-HEX       its config and its block table
+.hoist/versions/NAME/LABEL/packs-HEX        the pack index of the manifest of that digest; optional, as packs are
+.hoist/versions/NAME/LABEL/pack-HEX         small files once more, one behind the other
 .hoist/tags/NAME/@TAG                       a tag
 .hoist/claims/NAME/@LABEL                   a publish that has not finished
-.hoist/files/HEX/NAME/@LABEL                says that this version holds a large file of this digest
+.hoist/files/HEX/NAME/@LABEL                says that this version holds a large file, or a pack, of this digest
 .hoist/tmp/                                 a directory's own half-written files
 
 No part of a name starts with '@': so the tag `sd15:any` does not stand where the folder of `sd15/any:latest` does.
@@ -22,6 +24,7 @@ CLAIMS = ".hoist/claims/"
 FILES = ".hoist/files/"
 TMP = ".hoist/tmp/"
 _MANIFEST = "/manifest.json"
+_INDEX, _PACK = "packs-", "pack-"
 # A marker is a request of its own: smaller files are quicker sent again than looked up.
 MARKED_FROM_BYTES = 1 << 20
 
@@ -39,6 +42,24 @@ def manifest_key(version: Version) -> str:
 def blob_key(version: Version, digest: str) -> str:
     """Where a version's config or block table lies."""
     return f"{VERSIONS}{version.name}/{version.label}/{digest.replace(':', '-')}"
+
+
+def packs_key(version: Version, manifest_digest: str) -> str:
+    """Where the pack index of a version with this manifest lies."""
+    return f"{VERSIONS}{version.name}/{version.label}/{_INDEX}{manifest_digest.removeprefix('sha256:')}"
+
+
+def pack_key(version: Version, digest: str) -> str:
+    """Where a version's pack lies."""
+    return f"{VERSIONS}{version.name}/{version.label}/{_PACK}{digest.removeprefix('sha256:')}"
+
+
+def pack_of(key: str) -> str | None:
+    """The digest of the pack that lies at `key`, empty for a pack index; None if it is neither's key."""
+    name = key.rpartition("/")[2]
+    if version_of_document(key) is None or name.startswith("sha256-"):
+        return None
+    return "" if name.startswith(_INDEX) else "sha256:" + name.removeprefix(_PACK)
 
 
 def tag_key(name: str, tag: str) -> str:
@@ -73,10 +94,10 @@ def version_of_manifest(key: str) -> Version | None:
     return _version(key[len(VERSIONS) : -len(_MANIFEST)], "/")
 
 
-def version_of_blob(key: str) -> Version | None:
-    """The version whose config or block table lies at `key`; None if it is no such key."""
+def version_of_document(key: str) -> Version | None:
+    """The version whose config, block table, pack or pack index lies at `key`; None if it is no such key."""
     folder, _, name = key.rpartition("/")
-    if not folder.startswith(VERSIONS) or not name.startswith("sha256-"):
+    if not folder.startswith(VERSIONS) or not name.startswith(("sha256-", _INDEX, _PACK)):
         return None
     return _version(folder[len(VERSIONS) :], "/")
 

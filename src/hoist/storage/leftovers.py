@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hoist.errors import Conflict, FileNotFound, HoistError
 from hoist.model.manifest import Manifest
+from hoist.model.packs import PackIndex
 from hoist.storage import layout
 from hoist.storage.base import Leftover, Version
 from hoist.storage.claim import Claimant
@@ -28,7 +29,7 @@ def find_leftovers(objects: Objects, older_than: float) -> Sequence[Leftover]:
         version = layout.version_of_manifest(info.key)
         if version:
             committed[version] = info
-        elif version := layout.version_of_blob(info.key):
+        elif version := layout.version_of_document(info.key):
             documents[version].append(info)
     claimed: dict[Version, ObjectInfo] = {}
     for info in objects.list(layout.CLAIMS):
@@ -56,7 +57,7 @@ def collect_leftover(objects: Objects, leftover: Leftover, older_than: float) ->
         objects.delete([leftover.name])
         return True
     if leftover.kind == "document":
-        version = layout.version_of_blob(leftover.name)
+        version = layout.version_of_document(leftover.name)
         return version is not None and _collect_label(objects, version, older_than, [leftover.name])
     version = layout.version_of_tail(leftover.name.removeprefix(layout.CLAIMS))
     return version is not None and _collect_label(objects, version, older_than, None)
@@ -90,9 +91,21 @@ def _named(objects: Objects, version: Version) -> set[str] | None:
         return None
     except HoistError:
         raise Conflict(f"{version} has a manifest that cannot be read: nothing of it is deleted") from None
-    return {layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)} | {
-        layout.manifest_key(version)
-    }
+    named = {layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)}
+    return named | {layout.manifest_key(version)} | _packs(objects, version, manifest)
+
+
+def _packs(objects: Objects, version: Version, manifest: Manifest) -> set[str]:
+    """The pack index of a version and its packs; all that there are, if the index cannot be read: a newer Hoist may."""
+    key = layout.packs_key(version, manifest.digest)
+    try:
+        index = PackIndex.parse(objects.get(key).data, manifest)
+    except FileNotFound:
+        return set()
+    except HoistError:
+        keys = (info.key for info in objects.list(layout.blob_key(version, "")))
+        return {key for key in keys if layout.pack_of(key) is not None}
+    return {key} | {layout.pack_key(version, pack.digest) for pack in index.packs}
 
 
 def _publishes(

@@ -50,7 +50,7 @@ class MemoryObjects:
     def local_path(self, key: str) -> Path | None:
         return None
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         with self._lock:
             self._write(key, data)
 
@@ -105,7 +105,7 @@ class MemoryObjects:
                 raise FileNotFound(f"{self.address} has no object {key!r}")
             return self._held[key]
 
-    def _write(self, key: str, data: bytes) -> None:
+    def _write(self, key: str, data: bytes | memoryview) -> None:
         self._writes += 1
         self._held[key] = (bytes(data), str(self._writes), time.time())
 

@@ -68,7 +68,7 @@ class Objects(Protocol):
     def local_path(self, key: str) -> Path | None:
         """See Storage.local_path."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Write a small object, atomically."""
 
     def create(self, key: str, data: bytes) -> bool:

@@ -9,6 +9,7 @@ from threading import Lock
 
 from hoist.errors import Conflict, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.packs import Pack, PackIndex
 from hoist.parallel import for_each
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Publication, Version
@@ -35,6 +36,7 @@ class TreePublication(Publication):
         self._lock = Lock()
         # What other versions hold: a manifest of 10,000 files must not be read once for each of them.
         self._held: dict[Version, Mapping[tuple[str, int], str]] = {}
+        self._packs: tuple[Pack, ...] = ()
 
     def has(self, entry: FileEntry) -> bool:
         if not self._resumed:
@@ -74,15 +76,51 @@ class TreePublication(Publication):
     def put_blob(self, data: bytes) -> None:
         self._objects.put(layout.blob_key(self._version, digest_of(data)), data)
 
+    def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
+        self._check_claim()
+        self._objects.put(self._key(entry), data)
+
+    def has_pack(self, pack: Pack) -> bool:
+        if not self._resumed:
+            return False
+        try:
+            return self._objects.head(layout.pack_key(self._version, pack.digest)).size == pack.size
+        except FileNotFound:
+            return False
+
+    def adopt_pack(self, pack: Pack) -> bool:
+        target = layout.pack_key(self._version, pack.digest)
+        for info in self._objects.list(layout.markers(pack.digest)) if _is_marked(pack) else ():
+            holder = layout.version_of_tail(info.key.removeprefix(layout.markers(pack.digest)))
+            if holder and self._copied(layout.pack_key(holder, pack.digest), target, pack.size):
+                return True
+        return False
+
+    def put_pack(self, pack: Pack, data: bytes | memoryview) -> None:
+        self._check_claim()
+        self._objects.put(layout.pack_key(self._version, pack.digest), data)
+
+    def put_packs(self, index: PackIndex) -> None:
+        self._packs = index.packs
+        self._objects.put(layout.packs_key(self._version, index.manifest_digest), index.to_bytes())
+
     def commit(self, manifest: Manifest) -> None:
         self._claimant.seal()
         key = layout.manifest_key(self._version)
         if not self._objects.create(key, manifest.data) and digest_of(self._objects.get(key).data) != manifest.digest:
             raise Conflict(f"another publish of {self._version} won in {self._address}: a version never changes")
         marked = [layout.marker_key(file.digest, self._version) for file in manifest.files if layout.is_marked(file)]
+        marked += [layout.marker_key(pack.digest, self._version) for pack in self._packs if _is_marked(pack)]
         # Thousands of files are thousands of requests, or of waits for a disk: several at once.
         for_each(lambda key: self._objects.put(key, b""), marked, _MARKERS_AT_ONCE)
         self._claimant.drop()
+
+    def _copied(self, source: str, target: str, size: int) -> bool:
+        try:
+            return self._objects.head(source).size == size and self._objects.copy(source, target)
+        except FileNotFound:
+            # A marker that has outlived its version.
+            return False
 
     def _key(self, entry: FileEntry) -> str:
         return layout.file_key(self._version, entry.path)
@@ -109,3 +147,8 @@ class TreePublication(Publication):
                 return
             self._checked = time.monotonic()
         self._claimant.check()
+
+
+def _is_marked(pack: Pack) -> bool:
+    """Whether a pack is looked up by its digest: a small one is quicker sent again."""
+    return pack.size >= layout.MARKED_FROM_BYTES

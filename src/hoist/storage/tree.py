@@ -6,8 +6,9 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from hoist.errors import Conflict, FileNotFound, VersionNotFound
+from hoist.errors import Conflict, Damaged, FileNotFound, VersionNotFound
 from hoist.model.manifest import Manifest
+from hoist.model.packs import may_have_packs
 from hoist.model.reference import is_label
 from hoist.storage import layout
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
@@ -70,6 +71,18 @@ class TreeStorage(Storage):
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
         self.objects.read_into(layout.file_key(file.version, file.entry.path), offset, buffer)
 
+    def read_packs(self, version: Version, manifest_digest: str, most: int) -> bytes:
+        key = layout.packs_key(version, manifest_digest)
+        size = self.objects.head(key).size
+        if size > most:
+            raise Damaged(f"the pack index of {version} in {self.address} is too large: {size} bytes")
+        data = bytearray(size)
+        self.objects.read_into(key, 0, memoryview(data))
+        return bytes(data)
+
+    def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
+        self.objects.read_into(layout.pack_key(version, pack), offset, buffer)
+
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))
 
@@ -117,6 +130,12 @@ class TreeStorage(Storage):
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
         keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
+        if may_have_packs(manifest):
+            # Those that are there, and not those that an index names: it may be damaged, or not the only one.
+            for info in self.objects.list(layout.blob_key(version, "")):
+                pack = layout.pack_of(info.key)
+                if pack is not None:
+                    keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
         self.objects.delete(keys)
         claimant.drop()
 

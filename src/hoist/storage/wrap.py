@@ -10,6 +10,7 @@ from threading import Lock
 
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
+from hoist.model.packs import Pack, PackIndex
 from hoist.storage.base import Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
@@ -56,6 +57,15 @@ class Wrapper(Storage):
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
         self.before("read_into", len(buffer))
         self.inner.read_into(file, offset, buffer)
+        self.after_read(buffer)
+
+    def read_packs(self, version: Version, manifest_digest: str, most: int) -> bytes:
+        self.before("read_packs", 0)
+        return self.inner.read_packs(version, manifest_digest, most)
+
+    def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
+        self.before("read_pack", len(buffer))
+        self.inner.read_pack_into(version, pack, offset, buffer)
         self.after_read(buffer)
 
     def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
@@ -124,6 +134,26 @@ class WrappedPublication(Publication):
     def put_blob(self, data: bytes) -> None:
         self._wrapper.before("put_blob", len(data))
         self._inner.put_blob(data)
+
+    def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
+        self._wrapper.before("put_file", entry.size)
+        self._inner.put_data(entry, data)
+
+    def has_pack(self, pack: Pack) -> bool:
+        self._wrapper.before("has", 0)
+        return self._inner.has_pack(pack)
+
+    def adopt_pack(self, pack: Pack) -> bool:
+        self._wrapper.before("adopt", 0)
+        return self._inner.adopt_pack(pack)
+
+    def put_pack(self, pack: Pack, data: bytes | memoryview) -> None:
+        self._wrapper.before("put_pack", len(data))
+        self._inner.put_pack(pack, data)
+
+    def put_packs(self, index: PackIndex) -> None:
+        self._wrapper.before("put_packs", 0)
+        self._inner.put_packs(index)
 
     def commit(self, manifest: Manifest) -> None:
         self._wrapper.before("commit", len(manifest.data))

@@ -15,18 +15,19 @@ from pathlib import Path
 from threading import Event
 
 from hoist.errors import Cancelled, Conflict, HoistError, InvalidReference, VersionNotFound
-from hoist.model.blocks import BlockTable
 from hoist.model.manifest import Manifest
+from hoist.model.packs import PackIndex, lay_out
 from hoist.model.reference import DEFAULT_LABEL, Reference
 from hoist.pace import Pace, pace_of
 from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.retry import retrying
-from hoist.storage.base import Publication, Storage, Tag, Version
+from hoist.storage.base import OnBytes, Publication, Storage, Tag, Version
 from hoist.storage.posix import changed
 from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
-from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, find_files, scan_file
+from hoist.transfer.pack import Kept, Packer, pack_limit
+from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
 from hoist.transfer.stage import Stager
 
 _FILES_AT_ONCE = 4
@@ -34,7 +35,10 @@ _FILES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did: bytes sent, bytes that an earlier run had sent, bytes copied inside the storage."""
+    """What a publish did: bytes sent, bytes that an earlier run had sent, bytes copied inside the storage.
+
+    `packs` hold the small files once more; `pack_bytes` were sent for them.
+    """
 
     version: Version
     digest: str
@@ -46,6 +50,8 @@ class Published:
     seconds: float
     already: bool
     exclusive: bool
+    packs: int = 0
+    pack_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Options:
     """How to publish: tags to set afterwards, patterns to leave out, and see `Storage.begin` and `scan_file`.
 
     `uploads` is the folder where this host notes what it has sent; `retry_seconds` how long a passing error is tried
-    again.
+    again. `pack_below`: files below this size are also laid into packs; 0: none are; None: as suits the storage.
     """
 
     tags: Sequence[str] = ()
@@ -63,6 +69,7 @@ class Options:
     uploads: Path | None = None
     retry_seconds: float = 60.0
     max_bandwidth: int | None = None
+    pack_below: int | None = None
 
 
 def publish_version(
@@ -70,7 +77,7 @@ def publish_version(
 ) -> Published:
     """Publish `source` as the version that `reference` names. Running it again resumes, or finds it done.
 
-    Raises InvalidReference, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
+    Raises InvalidReference, UsageError, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
     """
     version = _version(reference)
     began = time.monotonic()
@@ -94,6 +101,8 @@ def publish_version(
         seconds=time.monotonic() - began,
         already=already,
         exclusive=already or storage.exclusive(),
+        packs=run.packs,
+        pack_bytes=run.pack_bytes,
     )
 
 
@@ -105,13 +114,6 @@ def _version(reference: Reference) -> Version:
             f"publish needs a version, as in {reference.name}:v1; '{DEFAULT_LABEL}' is a tag: add --tag {DEFAULT_LABEL}"
         )
     return Version(reference.name, reference.label)
-
-
-def _documents(scanned: list[ScannedFile]) -> tuple[Manifest, bytes, bytes]:
-    """The manifest, its config and its block table."""
-    table = BlockTable.build(item.blocks for item in scanned).to_bytes()
-    manifest, config = Manifest.build((item.entry for item in scanned), table)
-    return manifest, config, table
 
 
 @dataclass
@@ -126,11 +128,15 @@ class _Publish:
     stop: Event = field(default_factory=Event)
     staged: dict[str, Staged] = field(default_factory=dict)
     began: bool = False
+    kept: Kept = field(default_factory=Kept)
+    packs: int = 0
+    pack_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.moved = Moved(self.progress)
         cap = self.options.max_bandwidth
         self.pace: Pace | None = pace_of(cap) if cap else None
+        self.pack_below = pack_limit(self.options.pack_below, self.storage, self.files)
 
     def run(self, name: str) -> tuple[Manifest, bool]:
         """Publish; the manifest, and whether it was there already."""
@@ -138,8 +144,10 @@ class _Publish:
         scanned = None
         if self.storage.occupied(self.version, replace_unfinished=options.replace_unfinished):
             scanned = self._scan(name)
-            manifest = _documents(scanned)[0]
+            manifest = documents(scanned)[0]
             if self._is_there(manifest):
+                if options.pack_below:
+                    self._pack_anew(manifest, scanned)
                 return manifest, True
         staging = self.storage.staging(self.version, [file.size for file in self.files], options.uploads)
         if staging is None:
@@ -164,8 +172,15 @@ class _Publish:
 
     def _scan(self, name: str) -> list[ScannedFile]:
         self.progress.begin(f"reading {name}", sum(file.size for file in self.files))
-        scanned = [scan_file(file, self.progress.advance, checked=self.options.checked) for file in self.files]
+        scanned = [self._scan_file(file, self.progress.advance) for file in self.files]
         self.progress.end()
+        return scanned
+
+    def _scan_file(self, file: LocalFile, on_bytes: OnBytes) -> ScannedFile:
+        if file.size >= self.pack_below:
+            return scan_file(file, on_bytes, checked=self.options.checked)
+        scanned, data = scan_small(file, on_bytes, checked=self.options.checked)
+        self.kept.keep(file.path, data)
         return scanned
 
     def _begin_sending(self) -> None:
@@ -174,12 +189,12 @@ class _Publish:
 
     def _take(self, file: LocalFile, stager: Stager) -> ScannedFile:
         if not stager.wants(file):
-            return scan_file(file, self._unless_stopped, checked=self.options.checked)
+            return self._scan_file(file, self._unless_stopped)
         scanned, self.staged[file.path] = stager.stage(file)
         return scanned
 
     def _publish(self, scanned: list[ScannedFile], stager: Stager | None) -> Manifest:
-        manifest, config, table = _documents(scanned)
+        manifest, config, table = documents(scanned)
         try:
             replace = self.options.replace_unfinished
             publication = self.storage.begin(self.version, manifest.digest, replace_unfinished=replace)
@@ -190,12 +205,32 @@ class _Publish:
             raise
         if not self.began:
             self._begin_sending()
-        for_each(lambda item: self._put(publication, item, stager), scanned, _FILES_AT_ONCE, self.stop)
+        index = lay_out(manifest, self.pack_below)
+        packed = {file.path for pack in index.packs for file in pack.files}
+        others = [item for item in scanned if item.entry.path not in packed]
+        for_each(lambda item: self._put(publication, item, stager), others, _FILES_AT_ONCE, self.stop)
+        # Before the version exists: a publish that is killed here goes on with them.
+        self._send_packs(publication, index, scanned, anew=False)
         for blob in (config, table):
             publication.put_blob(blob)
         publication.commit(manifest)
         self.progress.end()
         return manifest
+
+    def _send_packs(self, publication: Publication, index: PackIndex, scanned: list[ScannedFile], anew: bool) -> None:
+        items = {item.entry.path: item for item in scanned}
+        packer = Packer(publication, items, self.kept, self.moved, self._before_sending, self.stop, anew=anew)
+        self.packs, self.pack_bytes = len(index.packs), packer.send(index)
+
+    def _pack_anew(self, manifest: Manifest, scanned: list[ScannedFile]) -> None:
+        """Give the version that is there its packs: it may have none, others, or damaged ones."""
+        index = lay_out(manifest, self.pack_below)
+        if index.packs:
+            publication = self.storage.begin(self.version, manifest.digest)
+            self._begin_sending()
+            self._send_packs(publication, index, scanned, anew=True)
+            publication.commit(manifest)
+            self.progress.end()
 
     def _is_there(self, manifest: Manifest) -> bool:
         try:
@@ -235,17 +270,26 @@ class _Publish:
 
     def _send(self, publication: Publication, item: ScannedFile, *, told: bool) -> None:
         def count(sent: int) -> None:
-            if self.pace:
-                self.pace.take(sent, self.stop)
-            self._unless_stopped(sent)
+            self._before_sending(sent)
             # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
             self._check(item)
             if not told:
                 self.progress.advance(sent)
 
-        publication.put_file(item.entry, item.file.source, count)
+        kept = self.kept.take(item.entry.path)
+        if kept is not None:
+            # A small one that lies in no pack: empty, equal to another, or with too few others.
+            count(len(kept))
+            publication.put_data(item.entry, kept)
+        else:
+            publication.put_file(item.entry, item.file.source, count)
         self._check(item)
         self.moved.count("sent", item.entry.size, told=item.entry.size)
+
+    def _before_sending(self, count: int) -> None:
+        if self.pace:
+            self.pace.take(count, self.stop)
+        self._unless_stopped(count)
 
     def _unless_stopped(self, count: int) -> None:
         if self.stop.is_set():

@@ -20,6 +20,7 @@ from pathlib import Path
 from hoist.errors import Conflict, FileNotFound, HoistError, LocalError
 from hoist.model.blocks import FileBlocks, block_digest
 from hoist.model.manifest import FileEntry
+from hoist.model.packs import FEWEST_FILES, MOST_PACK_BELOW
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Job
@@ -67,8 +68,9 @@ def pull_version(
             def bring(equal: list[FileEntry]) -> int:
                 return _bring(opened, equal, folder, staging, progress)
 
+            fetched = _bring_packed(opened, todo, folder, staging, progress)
             # A large file keeps every connection busy by itself; small ones go several at a time.
-            fetched = sum(for_each(bring, [e for e in todo.values() if e[0].size <= SMALL_BYTES], SMALL_AT_ONCE))
+            fetched += sum(for_each(bring, [e for e in todo.values() if e[0].size <= SMALL_BYTES], SMALL_AT_ONCE))
             fetched += sum(bring(equal) for equal in todo.values() if equal[0].size > SMALL_BYTES)
     except OSError as error:
         raise _disk_error(error, folder) from None
@@ -110,6 +112,30 @@ def _in_place(folder: Path, entry: FileEntry, opened: OpenedVersion, progress: P
     return False
 
 
+def _bring_packed(
+    opened: OpenedVersion, todo: dict[str, list[FileEntry]], folder: Path, staging: Path, progress: Progress
+) -> int:
+    """Bring those of `todo` that lie in packs, if they are many, and take them out of it; the bytes fetched."""
+    small = sum(0 < equal[0].size < MOST_PACK_BELOW for equal in todo.values())
+    packed = opened.small_files() if small >= FEWEST_FILES else None
+    wanted = {equal[0].path: equal for equal in todo.values() if packed and equal[0].path in packed}
+    if not packed or len(wanted) < FEWEST_FILES:
+        return 0
+
+    def place(path: str, view: memoryview) -> None:
+        equal = wanted[path]
+        part = staging / equal[0].digest.removeprefix("sha256:")
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o644)) as file:
+            file.write(view)
+        progress.advance(equal[0].size)
+        _spread(equal, part, folder, progress)
+
+    packed.each(wanted, place)
+    for equal in wanted.values():
+        del todo[equal[0].digest]
+    return sum(equal[0].size for equal in wanted.values())
+
+
 def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging: Path, progress: Progress) -> int:
     """Fetch what is missing of one content and put it in its places; the bytes fetched."""
     entry = equal[0]
@@ -133,13 +159,18 @@ def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging:
         opened.engine.run((Job(source, request, sink) for request in plan.requests), on_bytes=progress.advance)
     finally:
         os.close(fd)
+    _spread(equal, part, folder, progress)
+    return plan.bytes_read
+
+
+def _spread(equal: list[FileEntry], part: Path, folder: Path, progress: Progress) -> None:
+    """Put a whole file in all of its places."""
     for other in equal[1:]:
         copied = part.with_suffix(".copy")
         shutil.copyfile(part, copied)
         _put_in_place(copied, folder / other.path)
         progress.advance(other.size)
-    _put_in_place(part, folder / entry.path)
-    return plan.bytes_read
+    _put_in_place(part, folder / equal[0].path)
 
 
 def _put_in_place(part: Path, target: Path) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from hoist.errors import FileNotFound, InvalidFile, LocalError, UsageError
-from hoist.model.blocks import FileBlocks, block_digest, file_blocks
+from hoist.model.blocks import BlockTable, FileBlocks, block_digest, file_blocks
 from hoist.model.cut import Piece, cut
 from hoist.model.formats.archive import ZIP_MAGIC, data_range, read_archive
 from hoist.model.formats.gguf import GGUF_MAGIC, gguf_pieces
 from hoist.model.formats.safetensors import LENGTH_BYTES, header_length, parse_header
-from hoist.model.manifest import FileEntry, check_path
+from hoist.model.manifest import FileEntry, Manifest, check_path, digest_of
 from hoist.read.source import local_error
 from hoist.storage.base import OnBytes
 from hoist.storage.posix import fill
@@ -83,6 +84,32 @@ def scan_file(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> Sc
     return ScannedFile(file, FileEntry(file.path, file.size, digest), file_blocks(digest, lengths, digests))
 
 
+def scan_small(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> tuple[ScannedFile, bytes]:
+    """As `scan_file`, of a file that fits into memory: with its content."""
+    data = bytearray(file.size)
+    try:
+        with file.source.open("rb", buffering=0) as opened:
+            lengths = cut_file(file, opened.fileno(), checked=checked)
+            if fill(opened.fileno(), 0, memoryview(data)) != file.size:
+                raise _shorter(file)
+    except OSError as error:
+        raise local_error(error, file.source) from None
+    starts = list(accumulate(lengths, initial=0))
+    digests = [block_digest(memoryview(data)[begin:end]) for begin, end in pairwise(starts)]
+    digest = digest_of(data)
+    on_bytes(file.size)
+    entry = FileEntry(file.path, file.size, digest)
+    return ScannedFile(file, entry, file_blocks(digest, lengths, digests)), bytes(data)
+
+
+def documents(scanned: Iterable[ScannedFile]) -> tuple[Manifest, bytes, bytes]:
+    """The manifest of files, its config and its block table. Raises InvalidManifest."""
+    files = list(scanned)
+    table = BlockTable.build(item.blocks for item in files).to_bytes()
+    manifest, config = Manifest.build((item.entry for item in files), table)
+    return manifest, config, table
+
+
 def cut_file(file: LocalFile, fd: int, *, checked: bool = True) -> list[int]:
     """The lengths in bytes of the blocks of an open file. Raises InvalidFile, as `scan_file` does, and OSError."""
     return cut(file.size, _pieces(file, fd, checked))
@@ -98,12 +125,16 @@ def _digests(
         for length in lengths:
             block = memory[:length]
             if fill(fd, offset, block) != length:
-                raise LocalError(f"{file.source} became shorter while it was read: run the publish again")
+                raise _shorter(file)
             both = other.submit(whole, block)
             yield block_digest(block)
             both.result()
             offset += length
             on_bytes(length)
+
+
+def _shorter(file: LocalFile) -> LocalError:
+    return LocalError(f"{file.source} became shorter while it was read: run the publish again")
 
 
 def _pieces(file: LocalFile, fd: int, checked: bool) -> list[Piece]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
-from hoist.errors import FileNotFound
+from hoist.errors import Damaged, FileNotFound
+from hoist.model.packs import PackIndex
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Job
+from hoist.read.packs import USELESS, PackedFiles, read_index
 from hoist.read.plan import Request, plan_file
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source
@@ -28,22 +30,29 @@ class DamagedRange:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verify found. `damaged` is empty if every block is right."""
+    """What a verify found. `damaged` is empty if every block is right.
+
+    `damaged_packs` names packs that are wrong or missing, or the index: the version is whole without them, and slower.
+    """
 
     files: int
     blocks: int
     bytes_read: int
     seconds: float
     damaged: tuple[DamagedRange, ...]
+    packs: int = 0
+    damaged_packs: tuple[str, ...] = ()
 
 
 def verify_version(opened: OpenedVersion, progress: Progress) -> Verified:
-    """Read every file of the version and check every block. Memory: one request a connection.
+    """Read every file of the version and its packs, and check every block. Memory: one request a connection.
 
     Raises InvalidManifest, and what a storage may; damage is in the result.
     """
     began = time.monotonic()
-    progress.begin(f"verifying {opened.version}", opened.manifest.size)
+    packed, damaged_packs = _packs(opened)
+    size = opened.manifest.size + sum(pack.size for pack in packed.index.packs)
+    progress.begin(f"verifying {opened.version}", size)
     sources = {path: opened.source(path) for path in opened.files}
 
     def check(path: str) -> list[DamagedRange]:
@@ -53,19 +62,47 @@ def verify_version(opened: OpenedVersion, progress: Progress) -> Verified:
     small = [path for path, entry in opened.files.items() if entry.size <= SMALL_BYTES]
     damaged = for_each(check, small, SMALL_AT_ONCE)
     damaged += [check(path) for path, entry in opened.files.items() if entry.size > SMALL_BYTES]
+    for number, pack in enumerate(packed.index.packs):
+        if _check(opened, pack.digest, _strict(packed.pack_source(number)), progress, whole=True):
+            damaged_packs.append(pack.digest)
     progress.end()
     found = _merged([item for items in damaged for item in items])
     missing = sum(opened.entry(item.path).size for item in found if item.missing)
     return Verified(
         files=len(sources),
         blocks=sum(len(source.blocks) for source in sources.values()),
-        bytes_read=opened.manifest.size - missing,
+        bytes_read=size - missing,
         seconds=time.monotonic() - began,
         damaged=found,
+        packs=len(packed.index.packs),
+        damaged_packs=tuple(damaged_packs),
     )
 
 
-def _check(opened: OpenedVersion, path: str, source: Source, progress: Progress) -> list[DamagedRange]:
+def _packs(opened: OpenedVersion) -> tuple[PackedFiles, list[str]]:
+    """The packs of a version, and the names of what keeps them from being read."""
+    try:
+        return PackedFiles(opened, read_index(opened)), []
+    except USELESS as error:
+        damaged = ["index"] if isinstance(error, Damaged) else []
+        return PackedFiles(opened, PackIndex(opened.manifest.digest, ())), damaged
+
+
+def _strict(source: Source) -> Source:
+    """A pack that is too short is as good as missing: it is not looked for block by block."""
+
+    def read_into(offset: int, buffer: memoryview) -> None:
+        try:
+            source.read_into(offset, buffer)
+        except USELESS as error:
+            raise FileNotFound(str(error)) from None
+
+    return replace(source, read_into=read_into)
+
+
+def _check(
+    opened: OpenedVersion, path: str, source: Source, progress: Progress, *, whole: bool = False
+) -> list[DamagedRange]:
     damaged: list[DamagedRange] = []
     lock = Lock()
     sink = CallbackSink(_ignore)
@@ -75,7 +112,7 @@ def _check(opened: OpenedVersion, path: str, source: Source, progress: Progress)
             damaged.append(DamagedRange(path, begin, end))
 
     plan = plan_file(source.blocks, source.traits.request_bytes)
-    jobs = [Job(source, request, sink) for request in plan.requests]
+    jobs = [Job(source, request, sink, whole) for request in plan.requests]
     try:
         opened.engine.run(jobs, on_bytes=progress.advance, on_damage=note)
     except FileNotFound:

@@ -27,6 +27,8 @@ class Conformance:
     """A file of `adopted_bytes` is copied inside the storage when another version holds its digest."""
     stages: ClassVar[bool] = True
     """Files can be sent before their version's digest is known, and nobody sees them."""
+    packs: ClassVar[bool] = True
+    """Packs of small files can be kept beside a version."""
     adopted_bytes: ClassVar[int] = (1 << 20) + 1
     examples: ClassVar[int] = 15
     """How many random histories `test_history_agrees_with_a_plain_model` tries; fewer for a slow server."""
