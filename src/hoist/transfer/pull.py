@@ -22,7 +22,7 @@ from hoist.model.blocks import FileBlocks, block_digest
 from hoist.model.manifest import FileEntry
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
-from hoist.read.engine import Job
+from hoist.read.cache.fill import Want, deliver
 from hoist.read.plan import Request, plan_ranges
 from hoist.read.sink import CallbackSink
 from hoist.read.source import local_error
@@ -130,7 +130,7 @@ def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging:
 
         plan = plan_ranges(source.blocks, spans, source.traits.request_bytes)
         sink = CallbackSink(write)
-        opened.engine.run((Job(source, request, sink) for request in plan.requests), on_bytes=progress.advance)
+        came = deliver([Want(source, plan, sink)], opened.engine, on_bytes=progress.advance)
     finally:
         os.close(fd)
     for other in equal[1:]:
@@ -139,7 +139,7 @@ def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging:
         _put_in_place(copied, folder / other.path)
         progress.advance(other.size)
     _put_in_place(part, folder / entry.path)
-    return plan.bytes_read
+    return came.fetched_bytes
 
 
 def _put_in_place(part: Path, target: Path) -> None:
