@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def stored() -> TreeStorage:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[HostCache]:
+def cache(tmp_path: Path) -> HostCache:
     return HostCache(tmp_path / "cache", 1 << 30)
 
 
@@ -251,10 +250,10 @@ def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
     use(2)
     assert names() == {"v1", "v2"}
     (entry,) = [entry for entry in cache.entries() if entry.seen_as == ("v1",)]
-    cache.pin(entry)
+    cache.pin(entry.name)
     use(3)
     assert names() == {"v1", "v3"}
-    cache.unpin(entry)
+    cache.unpin(entry.name)
     with cache.file(sources[3].blocks) as held:
         os.utime(cache.record_path(held.name), (0, 0))
         use(2)

@@ -142,28 +142,28 @@ class HostCache:
 
     def usage(self) -> CacheUsage:
         """How full it is. Raises LocalError."""
-        with self._told():
+        with self.told():
             return CacheUsage(self.folder, self.room.scan(), self.room.limit(), self.room.source)
 
-    def pin(self, entry: CacheEntry) -> None:
-        """Never evict an entry. Raises LocalError."""
-        self._set_pin(entry.name, pinned=True)
+    def pin(self, name: str) -> None:
+        """Never evict the entry of that name. Raises LocalError."""
+        self._set_pin(name, pinned=True)
 
-    def unpin(self, entry: CacheEntry) -> None:
+    def unpin(self, name: str) -> None:
         """Let an entry be evicted again. Raises LocalError."""
-        self._set_pin(entry.name, pinned=False)
+        self._set_pin(name, pinned=False)
 
-    def drop(self, entry: CacheEntry, *, force: bool = False) -> bool:
+    def drop(self, name: str, *, force: bool = False) -> bool:
         """Remove an entry; False if it is in use, unless `force`: then its users keep it until they let go.
 
         Raises LocalError.
         """
-        with self._told(), folder_lock(self.folder):
-            return self.room.remove(entry.name, force=force)
+        with self.told(), folder_lock(self.folder):
+            return self.room.remove(name, force=force)
 
     def set_limit(self, limit: int | None) -> None:
         """Remember a limit in bytes in the folder (None: forget it), and evict what is over it. Raises LocalError."""
-        with self._told():
+        with self.told():
             self._prepare()
             self.room.keep_limit(limit)
         self.trim()
@@ -173,7 +173,7 @@ class HostCache:
 
         Raises LocalError.
         """
-        with self._told():
+        with self.told():
             if not (self.folder / "files").is_dir():
                 return 0
             with folder_lock(self.folder):
@@ -201,7 +201,8 @@ class HostCache:
     def _document_path(self, digest: str) -> Path:
         return self.folder / "documents" / digest.replace(":", "-")
 
-    def _told(self) -> _Told:
+    def told(self) -> _Told:
+        """A `with` block whose OSErrors become a LocalError that names the folder."""
         return _Told(self.folder)
 
     def _prepare(self) -> None:
@@ -309,7 +310,7 @@ class HostCache:
             os.pwrite(file.fileno(), line, header.names_at + len(known))
 
     def _set_pin(self, name: str, *, pinned: bool) -> None:
-        with self._told(), self.record_path(name).open("r+b", buffering=0) as file:
+        with self.told(), self.record_path(name).open("r+b", buffering=0) as file:
             os.pwrite(file.fileno(), bytes([pinned]), PIN_AT)
 
 
