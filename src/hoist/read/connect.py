@@ -27,9 +27,8 @@ def open_location(text: str, config: Config | None = None) -> OpenedVersion:
     location = parse_location(text)
     config = config or load_config()
     storage, engine = connect(location.storage, config)
-    cache = host_cache(config) if config.cache.enabled else None
     try:
-        return open_version(storage, location.reference, engine, cache)
+        return open_version(storage, location.reference, engine, enabled_cache(config))
     except BaseException:
         storage.close()
         raise
@@ -40,3 +39,9 @@ def host_cache(config: Config | None = None, folder: Path | None = None) -> Host
     config = config or load_config()
     place = folder or config.cache.folder or config.cache_folder / "blocks"
     return HostCache(place, config.cache.size, recheck=config.engine.recheck)
+
+
+def enabled_cache(config: Config | None = None) -> HostCache | None:
+    """The host cache if loads and pulls are to use it."""
+    config = config or load_config()
+    return host_cache(config) if config.cache.enabled else None
