@@ -16,6 +16,7 @@ from hoist.errors import Cancelled, LocalError
 from hoist.model.blocks import FileBlocks
 from hoist.read.cache.file import LOCAL_TRAITS, CachedFile
 from hoist.read.cache.keep import Discard, Keep
+from hoist.read.cache.neighbours import LEAST_BYTES
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Plan, Request, plan_ranges
 from hoist.read.sink import Sink
@@ -146,7 +147,13 @@ class Filling:
             yield from self._past(lambda _: True)
             return
         cached.host.reserve(cached, [index for index in sorted(self.pending) if not cached.has(index)])
-        for run in self._runs(lambda index: not cached.has(index) and self._keeps(index)):
+
+        def mine(index: int) -> bool:
+            # Of a request that was left out, what somebody else still brings is waited for, and the rest is not.
+            free = index not in self._skipped or cached.claims.is_free(index)
+            return not cached.has(index) and self._keeps(index) and free
+
+        for run in self._runs(mine):
             yield Job(self.want.source, run, Keep(self, self._sink, "fetched", claims=True, writes=True))
         yield from self._past(lambda index: not cached.has(index) and not self._keeps(index))
 
@@ -224,6 +231,8 @@ class Filling:
                 yield Job(self.want.source, run, Keep(self, self._sink, "fetched"))
 
     def _copies(self, cached: CachedFile) -> Iterator[Job]:
+        if cached.size < LEAST_BYTES:
+            return
         wanted = [i for i in sorted(self.pending) if not cached.has(i) and i not in self._bad]
         found = cached.host.neighbours.of([self.blocks.digest(index) for index in wanted]) if wanted else {}
         near = {index: self._neighbour(found.get(self.blocks.digest(index), ()), cached.name) for index in wanted}

@@ -45,6 +45,9 @@ DATA, RECORD = ".data", ".record"
 _TRIES = 60
 _PAUSE_SECONDS = 0.001
 _MOST_NAMES_BYTES = 1 << 16
+# The folders that this process has warned of.
+_WARNED: set[Path] = set()
+_WARNING = Lock()
 
 
 class HostCache:
@@ -59,9 +62,7 @@ class HostCache:
         self.recheck = recheck
         self.room = Room(folder, limit)
         self.neighbours = Neighbours(folder / "files")
-        self._lock = Lock()
         self._ready = False
-        self._warned = False
 
     def data_path(self, name: str) -> Path:
         """Where the data file of an entry lies."""
@@ -129,11 +130,11 @@ class HostCache:
         self.warn(f"the host cache in {self.folder} is not written to: {error.strerror or error}{mend}")
 
     def warn(self, message: str) -> None:
-        """Say once that the cache does less than it should; loads go on without it."""
-        with self._lock:
-            if self._warned:
+        """Say once in this process that the cache does less than it should; loads go on without it."""
+        with _WARNING:
+            if self.folder in _WARNED:
                 return
-            self._warned = True
+            _WARNED.add(self.folder)
         warnings.warn(f"{message}; going on without", HoistWarning, stacklevel=2)
 
     def entries(self) -> list[CacheEntry]:

@@ -11,7 +11,7 @@ from threading import Lock
 from hoist.read.cache.record import HEADER_BYTES, parse_header, parse_tables
 
 # A file smaller than this costs a request at most: it is not worth looking for.
-_LEAST_BYTES = 1 << 20
+LEAST_BYTES = 1 << 20
 _ENDING = ".record"
 
 
@@ -48,7 +48,7 @@ class Neighbours:
     def _read(self, name: str) -> None:
         with (self._folder / (name + _ENDING)).open("rb", buffering=0) as file:
             header = parse_header(os.pread(file.fileno(), HEADER_BYTES, 0), os.fstat(file.fileno()).st_size)
-            if header is None or header.size < _LEAST_BYTES:
+            if header is None or header.size < LEAST_BYTES:
                 return
             tables = os.pread(file.fileno(), header.names_at - header.tables_at, header.tables_at)
         blocks = parse_tables(header, tables)
