@@ -197,6 +197,10 @@ class Storage(ABC):
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
         return None
 
+    def is_local(self, file: StoredFile) -> bool:
+        """Whether there is a local path; this only asks, where `local_path` may be counted as a read."""
+        return self.local_path(file) is not None
+
     def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
         """A look before anything is sent: whether a version or an unfinished publish has the label, so that it matters
         which content this one is of. `begin` decides. Raises Conflict where it would refuse any content."""

@@ -224,6 +224,9 @@ class Counting(Wrapper):
             self.before("map", file.entry.size)
         return found
 
+    def is_local(self, file: StoredFile) -> bool:
+        return self.inner.is_local(file)
+
     def before(self, operation: str, size: int) -> None:
         with self._lock:
             self.calls[operation] = self.calls.get(operation, 0) + 1
