@@ -138,6 +138,8 @@ def _start_log(plan: MountPlan, *, in_background: bool) -> None:
         raise LocalError(f"the log cannot be written to {where}: {error.strerror or error}") from None
     handler.setFormatter(logging.Formatter("%(message)s" if handler.__class__.__name__ == "SysLogHandler" else _FORMAT))
     handler.addFilter(_Sparing())
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").handlers = [handler]
     log = logging.getLogger("hoist.mount")
     log.handlers = [handler]
     log.propagate = False

@@ -13,7 +13,7 @@ from threading import Event
 
 from hoist.config import Config
 from hoist.errors import Conflict, HoistError, LocalError, StorageUnavailable, UsageError
-from hoist.mount.device import KIND, Device, mounted_kind, open_device, unmount
+from hoist.mount.device import KIND, Device, file_system_of, mounted_kind, open_device, unmount
 from hoist.mount.expose import MetricsServer
 from hoist.mount.filesystem import FileSystem
 from hoist.mount.live import LiveMounts
@@ -25,6 +25,8 @@ from hoist.mount.prefetch import Fetcher
 from hoist.mount.session import Session
 from hoist.mount.shelf import Shelf
 from hoist.mount.stores import BlockMemory
+from hoist.read.cache.host import HostCache
+from hoist.read.connect import host_cache
 from hoist.read.engine import Engine
 from hoist.read.trust import TrustedFiles
 from hoist.storage import open_storage
@@ -33,6 +35,7 @@ from hoist.storage.base import Storage
 _LOG = logging.getLogger(__name__)
 _READY_SECONDS = 10.0
 _END_SECONDS = 3.0
+_OFF = ("off", "no", "false", "0")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -58,14 +61,15 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
             for address in plan.storages
         ]
         limits = replace(config.engine, retry_seconds=min(config.engine.retry_seconds, options.timeout_seconds))
-        shelves = _shelves(opened, Engine(limits), metrics, options)
+        cache = _cache(config, options)
+        shelves = _shelves(opened, Engine(limits), metrics, options, cache)
         memory = BlockMemory(options.memory_bytes)
         metrics.gauge("block_memory_bytes", lambda: float(memory.held_bytes))
         metrics.gauge("evictions_total", lambda: float(memory.evictions))
         fetcher = Fetcher(limits, options.timeout_seconds)
         stack.callback(fetcher.close)
         trusted = TrustedFiles(limits.trusted) if limits.trusted else None
-        contents = Contents(options, fetcher, memory, metrics, trusted)
+        contents = Contents(options, fetcher, memory, metrics, trusted, cache)
         files = FileSystem(shelves, contents, options, levels=len(shelves) > 1)
         _look(shelves.values())
         port = None
@@ -74,7 +78,7 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
             stack.callback(server.close)
             port = server.port
         device = open_device(plan.point, ",".join(plan.storages), allow_other=options.allow_other)
-        session = Session(device, files, metrics, stack_depth=1 if options.passthrough else 0)
+        session = Session(device, files, metrics, stack_depth=_depth(options, cache))
         contents.on_renewed = session.notify
         stack.callback(_finish, device, session)
         session.start(options.threads)
@@ -103,15 +107,27 @@ def shelf_name(address: str) -> str:
 
 
 def _shelves(
-    opened: Sequence[tuple[str, Storage]], engine: Engine, metrics: Metrics, options: MountOptions
+    opened: Sequence[tuple[str, Storage]],
+    engine: Engine,
+    metrics: Metrics,
+    options: MountOptions,
+    cache: HostCache | None,
 ) -> dict[str, Shelf]:
     shelves: dict[str, Shelf] = {}
     for address, storage in opened:
         name = shelf_name(address)
         if name in shelves:
             raise UsageError(f"two storages would be called {name!r} in the mount: give one another name in hoist.toml")
-        shelves[name] = Shelf(name, Metered(storage, metrics), engine, options.refresh_seconds)
+        shelves[name] = Shelf(name, Metered(storage, metrics), engine, options.refresh_seconds, cache)
     return shelves
+
+
+def _cache(config: Config, options: MountOptions) -> HostCache | None:
+    """The host cache, which a mount uses unless it is told not to."""
+    if not options.cache or config.environ.get("HOIST_CACHE", "").lower() in _OFF:
+        return None
+    limit = options.cache_bytes
+    return host_cache(config if limit is None else replace(config, cache=replace(config.cache, size=limit)))
 
 
 def _look(shelves: Iterable[Shelf]) -> None:
@@ -121,6 +137,13 @@ def _look(shelves: Iterable[Shelf]) -> None:
             shelf.catalogue(patient=True)
         except StorageUnavailable as error:
             _LOG.warning("%s is not there yet: %s", shelf.name, error)
+
+
+def _depth(options: MountOptions, cache: HostCache | None) -> int:
+    """How deep a file system that the kernel reads by itself may lie on others: an overlay lies on one."""
+    if not options.passthrough:
+        return 0
+    return 2 if cache and file_system_of(cache.folder) == "overlay" else 1
 
 
 def _finish(device: Device, session: Session) -> None:

@@ -157,6 +157,18 @@ def mounted_kind(point: Path) -> str | None:
     return kind
 
 
+def file_system_of(folder: Path) -> str | None:
+    """The kind of file system that a folder, or what is above it, lies on."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    device = folder.stat().st_dev
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        if left.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}":
+            return right.split(" ")[0]
+    return None
+
+
 def _is_dead(point: Path) -> bool:
     try:
         # A stat may be answered from what the kernel remembers.

@@ -42,6 +42,14 @@ class Metered(Wrapper):
         with self._timed("read"):
             self.inner.read_into(file, offset, buffer)
 
+    def read_packs(self, version: Version, digest: str, most: int) -> bytes:
+        with self._timed("packs"):
+            return self.inner.read_packs(version, digest, most)
+
+    def read_pack_into(self, version: Version, digest: str, offset: int, buffer: memoryview) -> None:
+        with self._timed("pack"):
+            self.inner.read_pack_into(version, digest, offset, buffer)
+
     @contextmanager
     def _timed(self, operation: str) -> Iterator[None]:
         began = time.monotonic()

@@ -23,7 +23,7 @@ _HELP = {
     "passthrough_opens_total": ("counter", "opens that were handed to the kernel with the whole file"),
     "prefetch_resets_total": ("counter", "times that a reader went elsewhere, and the prefetch with it"),
     "evictions_total": ("counter", "blocks that had to leave memory for others"),
-    "memory_bytes": ("gauge", "resident memory of the daemon"),
+    "memory_bytes": ("gauge", "memory of the daemon, without what is in the page cache anyway"),
     "block_memory_bytes": ("gauge", "blocks held in memory"),
     "waiting": ("gauge", "requests that wait for a storage"),
     "start_time_seconds": ("gauge", "when the mount began, in seconds since the epoch"),
@@ -112,6 +112,7 @@ _LABELS = dict.fromkeys(_LABELLED, "operation")
 
 def _resident() -> float | None:
     try:
-        return float(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    except OSError:
+        resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    except (OSError, ValueError):
         return None
+    return float((resident - shared) * os.sysconf("SC_PAGE_SIZE"))

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import RLock
 from typing import Protocol
 
-from hoist.errors import Damaged, HoistError, NotFound
-from hoist.model.blocks import FileBlocks
+from hoist.errors import Damaged, NotFound
 from hoist.model.manifest import FileEntry
 from hoist.mount.content import Content
 from hoist.mount.metrics import Metrics
 from hoist.mount.nodes import Node
 from hoist.mount.options import MountOptions
+from hoist.mount.packed import PackedStore, Packs
 from hoist.mount.prefetch import Fetcher
-from hoist.mount.stores import BlockMemory, LocalStore, MemoryStore, Store
+from hoist.mount.stores import BlockMemory, Buffers, CachedStore, LocalStore, MemoryStore, Store
+from hoist.read.cache.host import HostCache
 from hoist.read.source import Source
 from hoist.read.trust import TrustedFiles
+from hoist.read.version import OpenedVersion
 
 _LOG = logging.getLogger(__name__)
 # Smaller files come with one request: nothing to prefetch, and not worth a file in a cache.
@@ -31,6 +34,7 @@ SMALL_BYTES = 256 << 10
 _PREFETCH_FROM_BYTES = 1 << 20
 # Of the memory, what the prefetch of one file may fill ahead of its reader.
 _WINDOW_PART = 3
+_MOST_PACKED = 64
 
 
 class Backings(Protocol):
@@ -41,10 +45,6 @@ class Backings(Protocol):
 
     def close_backing(self, number: int) -> None:
         """It is not needed any more."""
-
-
-OpenStore = Callable[[FileBlocks], Store | None]
-"""Opens a file of the host cache; None where it cannot be had."""
 
 
 @dataclass(eq=False, slots=True)
@@ -66,20 +66,23 @@ class Contents:
         fetcher: Fetcher,
         memory: BlockMemory,
         metrics: Metrics,
-        trusted: TrustedFiles | None,
+        trusted: TrustedFiles | None = None,
+        cache: HostCache | None = None,
     ) -> None:
         self.fetcher = fetcher
         self.backings: Backings | None = None
-        self.open_store: OpenStore = lambda blocks: None
         self.on_renewed: Callable[[int, str], None] = lambda parent, name: None
         self._options = options
         self._memory = memory
         self._metrics = metrics
         self._trusted = trusted
+        self._cache = cache
         self._lock = RLock()
         self._open: dict[str, _Open] = {}
         self._renewed: set[str] = set()
         self._whole: set[str] = set()
+        self._buffers = Buffers()
+        self._packs: OrderedDict[int, Packs] = OrderedDict()
 
     def is_renewed(self, digest: str) -> bool:
         """Whether the file has become whole under open handles, so that it has another node now."""
@@ -133,7 +136,10 @@ class Contents:
         shelf, shelved = node.shelf, node.shelved
         source = shelf.source(shelved, node.path, patient=patient)
         content = Content(
-            source, self._store(source), self._metrics, max(16 << 20, self._options.memory_bytes // _WINDOW_PART)
+            source,
+            self._store(source, shelved.opened),
+            self._metrics,
+            max(16 << 20, self._options.memory_bytes // _WINDOW_PART),
         )
         opened = _Open(content, {})
 
@@ -151,7 +157,7 @@ class Contents:
         content.on_complete = lambda: self._completed(opened)
         return opened
 
-    def _store(self, source: Source) -> Store:
+    def _store(self, source: Source, opened: OpenedVersion) -> Store:
         path = source.local_path()
         if path is not None:
             try:
@@ -161,14 +167,22 @@ class Contents:
                 os.close(fd)
             except OSError as error:
                 _LOG.warning("%s: %s", path, error.strerror)
-        if source.size >= SMALL_BYTES:
-            try:
-                found = self.open_store(source.blocks)
-                if found is not None:
-                    return found
-            except HoistError as error:
-                _LOG.warning("%s is not cached on disk: %s", source.name, error)
+        if source.size < SMALL_BYTES:
+            return PackedStore(source.blocks, self._memory, self._packs_of(opened))
+        cached = self._cache.try_file(source.blocks, source.seen_as) if self._cache else None
+        if cached is not None:
+            return CachedStore(cached, MemoryStore(source.blocks, self._memory), self._buffers)
         return MemoryStore(source.blocks, self._memory)
+
+    def _packs_of(self, opened: OpenedVersion) -> Packs:
+        """The packs of a version, for as long as some of the last versions. With the lock held."""
+        key = id(opened)
+        if key not in self._packs:
+            self._packs[key] = Packs(opened, self._memory)
+            while len(self._packs) > _MOST_PACKED:
+                self._packs.popitem(last=False)
+        self._packs.move_to_end(key)
+        return self._packs[key]
 
     def _backing(self, opened: _Open, node: Node) -> int:
         """The number by which the kernel reads the file itself; 0 if it shall read through us. With the lock held."""

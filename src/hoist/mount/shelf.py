@@ -12,6 +12,7 @@ from hoist.errors import HoistError
 from hoist.model.manifest import Manifest
 from hoist.mount.tree import Catalogue, Tree, VersionRoot, catalogue, contents
 from hoist.mount.workers import Shared, Workers
+from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
@@ -44,11 +45,14 @@ class Shelf:
     What was listed once stays known while the storage is away.
     """
 
-    def __init__(self, name: str, storage: Storage, engine: Engine, refresh_seconds: float) -> None:
+    def __init__(
+        self, name: str, storage: Storage, engine: Engine, refresh_seconds: float, cache: HostCache | None = None
+    ) -> None:
         self.name = name
         self.storage = storage
         self.engine = engine
         self._refresh_seconds = refresh_seconds
+        self._cache = cache
         self._known: Catalogue | None = None
         self._asked = float("-inf")
         self._asking: Shared[Catalogue] | None = None
@@ -85,7 +89,7 @@ class Shelf:
         if not patient:
             raise NeedsStorage
         manifest = Manifest.parse(self.storage.read_manifest(root.version))
-        opened = OpenedVersion(self.storage, root.version, manifest, self.engine)
+        opened = OpenedVersion(self.storage, root.version, manifest, self.engine, self._cache)
         found = Shelved(opened, root, contents(manifest.files))
         with self._lock:
             found = self._open.setdefault(root, found)

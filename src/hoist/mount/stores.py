@@ -13,12 +13,18 @@ from typing import Protocol
 from hoist.errors import Damaged
 from hoist.memory import allocate
 from hoist.model.blocks import FileBlocks
+from hoist.model.cut import BLOCK_TARGET
+from hoist.read.cache.file import CachedFile
+from hoist.read.cache.fill import fill as fill_cached
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Request, plan_ranges, split
 from hoist.read.source import Source
 from hoist.read.trust import TrustedFiles, identity
 from hoist.storage.base import OnBytes
 from hoist.storage.posix import fill
+
+# More than run at once are not kept.
+_MOST_BUFFERS = 12
 
 
 class Store(Protocol):
@@ -132,6 +138,94 @@ class MemoryStore:
 
     def close(self) -> None:
         """The blocks stay for who opens the file next."""
+
+
+class Buffers:
+    """Memory for requests, used again and again. As many as run at once."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._free: list[mmap.mmap] = []
+
+    def take(self, size: int) -> memoryview:
+        """So many bytes."""
+        with self._lock:
+            whole = self._free.pop() if self._free else None
+        if whole is None or len(whole) < size:
+            whole = allocate(max(size, BLOCK_TARGET))
+        return memoryview(whole)[:size]
+
+    def give(self, view: memoryview) -> None:
+        """They are free."""
+        whole = view.obj
+        assert isinstance(whole, mmap.mmap)
+        with self._lock:
+            if len(self._free) < _MOST_BUFFERS:
+                self._free.append(whole)
+
+
+class CachedStore:
+    """A file in the host cache; what finds no room there is kept in memory as without a cache."""
+
+    def __init__(self, cached: CachedFile, memory: MemoryStore, buffers: Buffers) -> None:
+        self.fd: int | None = cached.fd
+        self._cached = cached
+        self._memory = memory
+        self._buffers = buffers
+        self._blocks = cached.blocks
+        self._whole = False
+        self._full = False
+        self._map = memoryview(mmap.mmap(cached.fd, cached.size, prot=mmap.PROT_READ))
+
+    @property
+    def keeps(self) -> bool:
+        return self._cached.usable and not self._full
+
+    @property
+    def complete(self) -> bool:
+        if not self._whole:
+            self._whole = self._cached.complete
+        return self._whole
+
+    def has(self, index: int) -> bool:
+        return self._cached.has(index) or self._memory.has(index)
+
+    def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
+        if self._whole or all(self._cached.has(index) for index in self._blocks.covering(begin, end)):
+            return (self._map[begin:end],)
+        parts: list[memoryview] = []
+        for index in self._blocks.covering(begin, end):
+            first, last = self._blocks.span(index)
+            first, last = max(first, begin), min(last, end)
+            found = (self._map[first:last],) if self._cached.has(index) else self._memory.views(first, last)
+            if found is None:
+                return None
+            parts += found
+        return parts
+
+    def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
+        span = (self._blocks.starts[first], self._blocks.starts[last])
+        filled = fill_cached(self._cached, source, engine, [span], sink=self, stop=stop)
+        on_bytes(filled.fetched_bytes)
+
+    def acquire(self, request: Request) -> memoryview:
+        """As a sink: memory for a moment."""
+        return self._buffers.take(request.size)
+
+    def commit(self, request: Request, view: memoryview) -> None:
+        """As a sink: what the cache has not kept is kept in memory."""
+        if all(self._cached.has(index) for index in range(request.first, request.last)):
+            self._buffers.give(view)
+        else:
+            self._full = True
+            self._memory.commit(request, view)
+
+    def release(self, view: memoryview) -> None:
+        """As a sink: an engine that was stopped may still write there, so nobody else does."""
+
+    def close(self) -> None:
+        self._cached.close()
+        self.fd = None
 
 
 class LocalStore:

@@ -55,12 +55,13 @@ def fill(
     engine: Engine,
     ranges: Iterable[tuple[int, int]],
     *,
+    sink: Sink | None = None,
     on_bytes: OnBytes | None = None,
     stop: Event | None = None,
 ) -> Filled:
-    """What `CachedFile.fill` does."""
+    """What `CachedFile.fill` does; with `sink` that gets the bytes too, also those that find no room in the cache."""
     plan = plan_ranges(cached.blocks, ranges, source.traits.request_bytes, in_place=True)
-    filling = Filling(Want(source, plan), cached)
+    filling = Filling(Want(source, plan, sink), cached)
     try:
         return _bring([filling], engine, on_bytes, stop or Event())
     finally:
