@@ -157,7 +157,8 @@ class Session:
             self._ask_patiently(fd, request, began)
         except Malformed as error:
             _LOG.warning("a malformed request of the kernel: %s", error)
-            self._fail(fd, request.unique, opcode, began, errno.EINVAL)
+            if opcode not in protocol.UNANSWERED:
+                self._fail(fd, request.unique, opcode, began, errno.EINVAL)
         except Exception as error:  # noqa: BLE001 a reader without an answer hangs for ever
             self._fail(fd, request.unique, opcode, began, self._number(error))
         else:
