@@ -177,19 +177,19 @@ def test_other_users_are_kept_out_unless_they_are_let_in(mount: Mount) -> None:
             parent.chmod(parent.stat().st_mode | 0o011)
     path = mount.point / "m/one/v1/a.txt"
     with mount:
-        assert _as(65534, lambda: path.read_bytes()) == 13
+        assert _as(65534, path.read_bytes) == 13
         mount.end()
         mount.options = ("-o", "allow_other,uid=1234,gid=4321,umask=027")
         mount.start()
         status = path.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 4321, 0o440)
-        assert _as(65534, lambda: path.read_bytes()) == 13
-        assert _as(1234, lambda: path.read_bytes()) == 0
-        assert _as(4321, lambda: path.read_bytes()) == 0
+        assert _as(65534, path.read_bytes) == 13
+        assert _as(1234, path.read_bytes) == 0
+        assert _as(4321, path.read_bytes) == 0
         mount.end()
         mount.options = ("-o", "allow_other")
         mount.start()
-        assert _as(65534, lambda: path.read_bytes()) == 0
+        assert _as(65534, path.read_bytes) == 0
 
 
 @needs_root
@@ -242,7 +242,7 @@ sys.exit(main())
         line = process.stdout.readline()
         assert line.startswith("mounted"), line + process.stdout.read()
         seen: list[int] = []
-        seen.append(_as(65534, lambda: (mount.point / "m/one/v1/w.bin").read_bytes()))
+        seen.append(_as(65534, (mount.point / "m/one/v1/w.bin").read_bytes))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert seen == [0]

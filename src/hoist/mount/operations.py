@@ -89,9 +89,12 @@ class Operations:
         return Entry(node.number, self._attributes(node), found.name_seconds, found.attr_seconds)
 
     def _lookup(self, request: Request, patient: bool) -> bytes:
-        name = protocol.parse_name(request.body).decode(errors="surrogateescape")
+        name = protocol.parse_name(request.body)
+        if len(name) > protocol.NAME_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         try:
-            found = self._files.lookup(self._node(request), name, patient=patient)
+            text = name.decode(errors="surrogateescape")
+            found = self._files.lookup(self._node(request), text, patient=patient)
         except Absent as absent:
             if absent.seconds <= 0:
                 raise

@@ -19,7 +19,8 @@ OLDEST_MINOR: Final = 28
 MAX_PAGES: Final = 256
 # The longest request: a header, two names. Reads bring no data along.
 REQUEST_BYTES: Final = (1 << 20) + 4096
-NAME_BYTES: Final = 255
+# As long as a whole path in a manifest may be.
+NAME_BYTES: Final = 1024
 
 
 class Malformed(ValueError):
