@@ -24,7 +24,7 @@ FILES = {
     f"deep/a/b/c/{LONG}": b"long",
     "名前/ünï.txt": "é".encode(),
     "white space/'quote\" &": b"odd",
-} | {f"many/{n:04}.txt": str(n).encode() for n in range(1500)}
+} | {f"many/{n:04}.txt": str(n).encode() for n in range(400)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def bucket_with(server: RcloneServer, files: dict[str, bytes], folder: Path) -> 
     server.create_bucket(bucket)
     # Its objects are plain files: what a directory storage writes is there.
     storage = directory_storage(server.data_folder / bucket)
-    publish(write_files(folder, files), storage, "m/one:v1", tags=["stable"])
+    publish(write_files(folder, files), storage, "m/one:v1", tags=["stable"], pack_below=256 << 10)
     return {
         "AWS_ACCESS_KEY_ID": server.access_key,
         "AWS_SECRET_ACCESS_KEY": server.secret_key,

@@ -65,7 +65,7 @@ def test_nobody_waits_for_the_storage_who_may_not(storage: TreeStorage) -> None:
     with pytest.raises(NeedsStorage):
         within.files.lookup(version, "w.bin", patient=False)
     within.find("m/one/v1/w.bin")
-    assert within.files.lookup(version, "w.bin", patient=False)
+    assert within.files.lookup(version, "w.bin", patient=False).node.size == 10_000
     with pytest.raises(NeedsStorage):
         within.files.open_file(within.find("m/one/v1/w.bin"), patient=False)
 

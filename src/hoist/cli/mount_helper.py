@@ -27,7 +27,8 @@ def main() -> int:
         return 0
     from hoist.cli.entry import main as run
 
-    options = ",".join(args.options)
+    # mount(8) says `rw` unless fstab says `ro`: nobody has asked for it.
+    options = ",".join(word for text in args.options for word in text.split(",") if word != "rw")
     words = ["mount", *args.storages.split(","), args.folder, "--daemon", *(["-o", options] if options else [])]
     # The process in the background is started with the same words.
     sys.argv = ["hoist", *words]

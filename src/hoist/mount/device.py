@@ -78,21 +78,22 @@ class Device:
 
 
 def given_descriptor(point: str) -> int | None:
-    """The number in `/dev/fd/N`: a descriptor of a device that is mounted already."""
+    """The number in `/dev/fd/N`: a descriptor of a device that is mounted already; None for a folder. Raises LocalError."""
     found = _GIVEN.fullmatch(point)
-    return int(found[1]) if found else None
+    if found is None:
+        return None
+    try:
+        os.fstat(int(found[1]))
+    except OSError:
+        raise LocalError(f"{point}: there is no such descriptor: whoever starts hoist mount must pass it on") from None
+    return int(found[1])
 
 
 def open_device(point: str, source: str, *, allow_other: bool) -> Device:
     """Mount at `point`; with `/dev/fd/N` take what is mounted. Raises LocalError, Conflict, PermissionDenied."""
     given = given_descriptor(point)
     if given is not None:
-        try:
-            os.set_inheritable(given, False)
-        except OSError:
-            raise LocalError(
-                f"{point}: there is no such descriptor: whoever starts hoist mount must pass it on"
-            ) from None
+        os.set_inheritable(given, False)
         return Device(given, None)
     if not _DEVICE.exists():
         raise StorageUnsupported(
