@@ -66,6 +66,7 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
         memory = BlockMemory(options.memory_bytes)
         metrics.gauge("block_memory_bytes", lambda: float(memory.held_bytes))
         metrics.gauge("evictions_total", lambda: float(memory.evictions))
+        metrics.gauge("first_byte_seconds", lambda: _first_byte(shelves.values()))
         fetcher = Fetcher(limits, options.timeout_seconds)
         stack.callback(fetcher.close)
         trusted = TrustedFiles(limits.trusted) if limits.trusted else None
@@ -144,6 +145,12 @@ def _depth(options: MountOptions, cache: HostCache | None) -> int:
     if not options.passthrough:
         return 0
     return 2 if cache and file_system_of(cache.folder) == "overlay" else 1
+
+
+def _first_byte(shelves: Iterable[Shelf]) -> float | None:
+    """That of the slowest storage."""
+    known = [shelf.storage.first_byte_seconds() for shelf in shelves]
+    return max((seconds for seconds in known if seconds is not None), default=None)
 
 
 def _finish(device: Device, session: Session) -> None:

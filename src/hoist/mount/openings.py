@@ -22,6 +22,7 @@ from hoist.mount.nodes import Node
 from hoist.mount.options import MountOptions
 from hoist.mount.packed import PackedStore, Packs
 from hoist.mount.prefetch import Fetcher
+from hoist.mount.shelf import Shelf, Shelved
 from hoist.mount.stores import BlockMemory, Buffers, CachedStore, LocalStore, MemoryStore, Store
 from hoist.read.cache.host import HostCache
 from hoist.read.source import Source
@@ -55,6 +56,7 @@ class _Open:
     nodes: dict[Node, int]
     opens: int = 0
     backing: int = 0
+    refused: bool = False
 
 
 class Contents:
@@ -96,10 +98,18 @@ class Contents:
         """The content of a file's node, and its backing, 0 for none. Raises NeedsStorage, and what a storage may."""
         entry = node.named
         assert isinstance(entry, FileEntry)
+        assert node.shelf is not None
+        assert node.shelved is not None
+        # The storage may be asked for the block table: not with the lock held.
+        source = None
+        if entry.digest not in self._open:
+            source = node.shelf.source(node.shelved, node.path, patient=patient)
         with self._lock:
             opened = self._open.get(entry.digest)
             if opened is None:
-                opened = self._open[entry.digest] = self._begin(node, patient=patient)
+                # It may have been closed since it was looked for: then its table is known.
+                source = source or node.shelf.source(node.shelved, node.path, patient=False)
+                opened = self._open[entry.digest] = self._begin(source, node.shelf, node.shelved)
             opened.opens += 1
             backing = self._backing(opened, node)
             if backing:
@@ -130,11 +140,7 @@ class Contents:
                 self.fetcher.unfollow(content)
             self._end(opened)
 
-    def _begin(self, node: Node, *, patient: bool) -> _Open:
-        assert node.shelf is not None
-        assert node.shelved is not None
-        shelf, shelved = node.shelf, node.shelved
-        source = shelf.source(shelved, node.path, patient=patient)
+    def _begin(self, source: Source, shelf: Shelf, shelved: Shelved) -> _Open:
         content = Content(
             source,
             self._store(source, shelved.opened),
@@ -187,16 +193,23 @@ class Contents:
     def _backing(self, opened: _Open, node: Node) -> int:
         """The number by which the kernel reads the file itself; 0 if it shall read through us. With the lock held."""
         store = opened.content.store
-        if node.cached or self.backings is None or not store.complete or store.fd is None or not opened.content.size:
+        if (
+            node.cached
+            or opened.refused
+            or self.backings is None
+            or not store.complete
+            or store.fd is None
+            or not opened.content.size
+        ):
             return 0
         if not opened.backing:
             opened.backing = self.backings.open_backing(store.fd) or 0
             if not opened.backing:
+                # The file system that it lies on cannot do that.
                 _LOG.warning(
-                    "the kernel does not take %s by itself: it reads through the daemon", opened.content.source.name
+                    "the kernel does not read %s by itself, but through the daemon", opened.content.source.name
                 )
-                # A refusal is of the file system below: it will be so for all.
-                self.backings = None
+                opened.refused = True
                 return 0
         self._whole.add(opened.content.blocks.file_digest)
         return opened.backing

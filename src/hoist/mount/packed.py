@@ -8,6 +8,7 @@ from hoist.model.blocks import FileBlocks
 from hoist.model.manifest import FileEntry
 from hoist.mount.stores import BlockMemory, MemoryStore
 from hoist.mount.workers import Shared, Workers
+from hoist.read.cache.record import entry_name
 from hoist.read.engine import Engine
 from hoist.read.packs import PackedFiles
 from hoist.read.source import Source
@@ -36,7 +37,7 @@ class Packs:
         self._workers = Workers("hoist-packs", _AHEAD)
         self._last = -1
 
-    def bring(self, digest: str, on_bytes: OnBytes, stop: Event) -> bool:
+    def bring(self, digest: str, on_bytes: OnBytes) -> bool:
         """Bring the window of a file to memory; False if the file is in no pack, or only few files were read so far.
 
         Raises what a storage may.
@@ -54,7 +55,7 @@ class Packs:
             self._last = number
         if onwards:
             for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._windows))):
-                if not self._memory.has((self._windows[ahead][0].digest, 0)):
+                if not self._memory.has((self._name(self._windows[ahead][0]), 0)):
                     self._fetch(packed, ahead, on_bytes, later=True)
         return True
 
@@ -105,9 +106,10 @@ class Packs:
         def keep(path: str, view: memoryview) -> None:
             file = files[path]
             blocks = self._opened.table.of(file.digest, file.size)
+            name = entry_name(blocks)
             for index in range(len(blocks)):
                 begin, end = blocks.span(index)
-                self._memory.put((file.digest, index), memoryview(bytes(view[begin:end])))
+                self._memory.put((name, index), memoryview(bytes(view[begin:end])))
             on_bytes(len(view))
 
         try:
@@ -116,6 +118,9 @@ class Packs:
             with self._lock:
                 self._fetching.pop(number, None)
 
+    def _name(self, file: FileEntry) -> str:
+        return entry_name(self._opened.table.of(file.digest, file.size))
+
 
 class PackedStore(MemoryStore):
     """A small file in memory, which comes with those beside it in its pack."""
@@ -123,8 +128,9 @@ class PackedStore(MemoryStore):
     def __init__(self, blocks: FileBlocks, memory: BlockMemory, packs: Packs) -> None:
         super().__init__(blocks, memory)
         self._packs = packs
+        self._file = blocks.file_digest
 
     def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
-        if self._packs.bring(self._digest, on_bytes, stop) and all(map(self.has, range(first, last))):
+        if self._packs.bring(self._file, on_bytes) and all(map(self.has, range(first, last))):
             return
         super().fill(source, engine, first, last, on_bytes, stop)

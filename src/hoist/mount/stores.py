@@ -16,6 +16,7 @@ from hoist.model.blocks import FileBlocks
 from hoist.model.cut import BLOCK_TARGET
 from hoist.read.cache.file import CachedFile
 from hoist.read.cache.fill import fill as fill_cached
+from hoist.read.cache.record import entry_name
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Request, plan_ranges, split
 from hoist.read.source import Source
@@ -55,7 +56,10 @@ class Store(Protocol):
 
 
 class BlockMemory:
-    """Verified blocks of all files in memory, up to `most_bytes`: those used longest ago go first."""
+    """Verified blocks of all files in memory, up to `most_bytes`: those used longest ago go first.
+
+    A block's key is the name of its file's content as it is cut into blocks, and its index there.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -101,18 +105,18 @@ class MemoryStore:
         self.fd: int | None = None
         self._blocks = blocks
         self._memory = memory
-        self._digest = blocks.file_digest
+        self._name = entry_name(blocks)
 
     complete = False
     keeps = False
 
     def has(self, index: int) -> bool:
-        return self._memory.has((self._digest, index))
+        return self._memory.has((self._name, index))
 
     def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
         parts = []
         for index in self._blocks.covering(begin, end):
-            block = self._memory.get((self._digest, index))
+            block = self._memory.get((self._name, index))
             if block is None:
                 return None
             first, last = self._blocks.span(index)
@@ -131,7 +135,7 @@ class MemoryStore:
     def commit(self, request: Request, view: memoryview) -> None:
         """As a sink: keep the blocks."""
         for part in split(request, self._blocks):
-            self._memory.put((self._digest, part.first), view[part.begin - request.begin : part.end - request.begin])
+            self._memory.put((self._name, part.first), view[part.begin - request.begin : part.end - request.begin])
 
     def release(self, view: memoryview) -> None:
         """As a sink: the memory goes when nobody refers to it."""

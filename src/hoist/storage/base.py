@@ -193,6 +193,10 @@ class Storage(ABC):
         """As `read_into`, from the pack of this digest."""
         raise FileNotFound(f"{self.address} has no packs of {version}")
 
+    def first_byte_seconds(self) -> float | None:
+        """How long the first byte of a ranged read usually takes, of late; None where that is not known."""
+        return None
+
     def local_path(self, file: StoredFile) -> Path | None:
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
         return None

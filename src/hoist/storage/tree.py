@@ -83,6 +83,9 @@ class TreeStorage(Storage):
     def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
         self.objects.read_into(layout.pack_key(version, pack), offset, buffer)
 
+    def first_byte_seconds(self) -> float | None:
+        return self.objects.first_byte_seconds()
+
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))
 

@@ -42,6 +42,9 @@ class Wrapper(Storage):
         self.before("tags", 0)
         return self.inner.tags(name)
 
+    def first_byte_seconds(self) -> float | None:
+        return self.inner.first_byte_seconds()
+
     def find_tag(self, name: str, tag: str) -> Tag | None:
         self.before("find_tag", 0)
         return self.inner.find_tag(name, tag)
