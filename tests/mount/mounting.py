@@ -16,6 +16,8 @@ from typing import Any, Self
 import pytest
 
 from hoist.config import EngineConfig
+from hoist.model.blocks import BlockTable
+from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.mount.filesystem import FileSystem
 from hoist.mount.metrics import Metrics
 from hoist.mount.openings import Contents
@@ -25,7 +27,7 @@ from hoist.mount.shelf import Shelf
 from hoist.mount.stores import BlockMemory
 from hoist.read.engine import Engine
 from hoist.storage.base import Storage
-from makers import SOURCE
+from makers import SOURCE, blocks_of
 
 ROOT = os.geteuid() == 0
 
@@ -158,3 +160,12 @@ def wait_for(condition: Any, seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < until, "it does not come to that"
         time.sleep(0.02)
+
+
+def big_version(count: int) -> tuple[Manifest, bytes, bytes]:
+    """A manifest of very many files that share one content, its config and its table."""
+    blocks = blocks_of(b"x" * 10, 4096)
+    table = BlockTable.build([blocks]).to_bytes()
+    files = [FileEntry(f"d{n % 100:02}/f{n:06}.bin", 10, digest_of(b"x" * 10)) for n in range(count)]
+    manifest, config = Manifest.build(files, table)
+    return manifest, config, table

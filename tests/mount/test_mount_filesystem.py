@@ -8,18 +8,16 @@ import time
 from typing import Any
 
 import pytest
-from mounting import inside
+from mounting import big_version, inside
 
 from hoist.errors import StorageUnavailable
-from hoist.model.blocks import BlockTable
-from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.reference import parse_reference
 from hoist.mount.filesystem import Absent, NeedsStorage, errno_of
 from hoist.mount.tree import Link
 from hoist.storage.base import Tag, Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty
-from makers import blocks_of, memory_storage, put_version
+from makers import memory_storage, put_version
 
 
 @pytest.fixture
@@ -116,15 +114,6 @@ def test_a_version_that_was_published_anew_is_another(storage: TreeStorage) -> N
     time.sleep(0.1)
     new = within.find("m/one/v1/w.bin")
     assert (new.size, new.ino == old.ino) == (5, False)
-
-
-def big_version(count: int) -> tuple[Manifest, bytes, bytes]:
-    """A manifest of very many files that share one content, its config and its table."""
-    blocks = blocks_of(b"x" * 10, 4096)
-    table = BlockTable.build([blocks]).to_bytes()
-    files = [FileEntry(f"d{n % 100:02}/f{n:06}.bin", 10, digest_of(b"x" * 10)) for n in range(count)]
-    manifest, config = Manifest.build(files, table)
-    return manifest, config, table
 
 
 def test_a_hundred_thousand_files_are_listed_without_asking_the_storage() -> None:

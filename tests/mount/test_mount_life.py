@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounting import ROOT, Mount, wait_for
+from mounting import ROOT, Mount, big_version, wait_for
 
 from hoist.mount.device import KIND, mounted_kind
+from hoist.storage.base import Version
 from makers import SOURCE, directory_storage, noise, publish, write_files
 
 DATA = noise(3_000_000)
@@ -145,10 +146,27 @@ def test_new_versions_and_moved_tags_show_up(mount: Mount) -> None:
         wait_for(lambda: (models / "v2").exists() and (models / "stable/a.txt").read_bytes() == b"new", 5)
         assert sorted(os.listdir(models)) == ["stable", "v1", "v2"]
         assert (models / "v1/a.txt").read_bytes() == b"a"
-        from hoist.storage.base import Version
-
         storage.remove(Version("m/one", "v1"))
         wait_for(lambda: not (models / "v1").exists(), 5)
+
+
+def test_a_version_of_a_hundred_thousand_files(mount: Mount) -> None:
+    mount.options = ("--metrics", "0")
+    manifest, config, table = big_version(100_000)
+    publication = directory_storage(mount.home / "store").begin(Version("big", "v1"), manifest.digest)
+    for blob in (config, table):
+        publication.put_blob(blob)
+    publication.commit(manifest)
+    with mount:
+        assert (mount.point / "big/v1/d00").is_dir()
+        before = {name: value for name, value in mount.metrics().items() if "storage_requests" in name}
+        found = subprocess.run(["find", str(mount.point / "big/v1"), "-type", "f"], capture_output=True, check=True)
+        assert found.stdout.count(b"\n") == 100_000
+        for number in range(0, 100_000, 997):
+            assert (mount.point / f"big/v1/d{number % 100:02}/f{number:06}.bin").stat().st_size == 10
+        after = {name: value for name, value in mount.metrics().items() if "storage_requests" in name}
+        assert {name for name in after if after[name] != before.get(name)} <= set(before)
+        assert all(after[name] == before[name] for name in before if "list" not in name and "tags" not in name)
 
 
 def _as(user: int, act: Callable[[], object]) -> int:

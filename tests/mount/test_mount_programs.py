@@ -85,9 +85,18 @@ def test_gguf_by_mmap(fuse: None, tmp_path: Path) -> None:
         del tensor
 
 
-def test_diffusers_from_pretrained(loaded: Loaded) -> None:
+def test_diffusers_from_pretrained(fuse: None, rclone_server: RcloneServer, tmp_path: Path) -> None:
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
-    assert diffusers
+    sizes = {"sample_size": 8, "block_out_channels": (32, 32), "layers_per_block": 1}
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 8}
+    model = diffusers.UNet2DModel(**sizes, **blocks)
+    diffusers.DDPMPipeline(model, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "made")
+    made = {
+        str(p.relative_to(tmp_path / "made")): p.read_bytes() for p in (tmp_path / "made").rglob("*") if p.is_file()
+    }
+    with Mount(tmp_path, ("far",), (), bucket_with(rclone_server, made, tmp_path / "source")) as mount:
+        pipeline = diffusers.DDPMPipeline.from_pretrained(mount.point / "m/one/stable", local_files_only=True)
+        assert _same(dict(pipeline.unet.state_dict()), dict(model.state_dict()))
 
 
 def test_a_whole_file_is_read_by_the_kernel_alone(loaded: Loaded) -> None:
