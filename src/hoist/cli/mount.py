@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from typing import TYPE_CHECKING
 
 from hoist.cli.parser import Root, add_json, completes
@@ -63,7 +64,7 @@ def add_to(root: Root) -> None:
         add(f"--{name}", action="store_true", help=about)
     for name, metavar, about in _VALUES:
         add(f"--{name}", metavar=metavar, help=about)
-    add("--ready-fd", type=int, help="==SUPPRESS==")
+    add("--ready-fd", type=int, help=SUPPRESS)
     add_json(parser)
     parser = root.add_verb(
         GROUP,
