@@ -16,7 +16,7 @@ LAYERS = (
     ("model",),
     ("storage",),
     ("read",),
-    ("tensors", "transfer"),
+    ("tensors", "transfer", "mount"),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),

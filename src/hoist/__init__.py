@@ -21,7 +21,23 @@ if TYPE_CHECKING:
     from hoist.tensors.gguf import open_gguf
     from hoist.tensors.safetensors import load_file, safe_open
     from hoist.tensors.several import load_files
-    from hoist.verbs import collect, inspect, list, open, publish, pull, remove, tag, verify
+    from hoist.verbs import (
+        cache_drop,
+        cache_limit,
+        cache_pin,
+        cache_unpin,
+        cache_verify,
+        collect,
+        host_cache,
+        inspect,
+        list,
+        open,
+        publish,
+        pull,
+        remove,
+        tag,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
@@ -34,14 +50,22 @@ _HOMES = {
     "load_files": "hoist.tensors.several",
     "safe_open": "hoist.tensors.safetensors",
     **dict.fromkeys(
-        ("collect", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify"), "hoist.verbs"
+        ("collect", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
+        "hoist.verbs",
     ),
+    **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
 }
 
 __all__ = [
     "HoistError",
+    "cache_drop",
+    "cache_limit",
+    "cache_pin",
+    "cache_unpin",
+    "cache_verify",
     "collect",
     "doctor",
+    "host_cache",
     "inspect",
     "list",
     "load_checkpoint",

@@ -22,6 +22,11 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     max_bandwidth = "200MiB"            # HOIST_MAX_BANDWIDTH: bytes a second, of all transfers of a process; default: none
     direct = false                      # HOIST_DIRECT: read cold local files past the page cache
     recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified
+
+    [cache]                             # the host cache: used where this table is, or HOIST_CACHE
+    enabled = true                      # HOIST_CACHE=off wins
+    folder = "/var/cache/hoist"         # HOIST_CACHE: a folder, `memory`, `on`, `off`; default: ~/.cache/hoist/blocks
+    size = "200GiB"                     # HOIST_CACHE_SIZE; default: half of what its disk has for it
 """
 
 from __future__ import annotations
@@ -82,6 +87,16 @@ class EngineConfig:
     uploads: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The host cache: `enabled` for loads and pulls, its folder (None: the usual one), its limit in bytes (None: by the
+    folder, or the disk)."""
+
+    enabled: bool = False
+    folder: Path | None = None
+    size: int | None = None
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything that was configured, and the environment it was read from."""
@@ -89,12 +104,20 @@ class Config:
     storages: Mapping[str, StorageConfig] = field(default_factory=dict)
     engine: EngineConfig = EngineConfig()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cache: CacheConfig = CacheConfig()
 
     @property
     def cache_folder(self) -> Path:
         """Where Hoist keeps what it can do without: `$XDG_CACHE_HOME/hoist`."""
         home = Path(self.environ.get("HOME", "/"))
         return Path(self.environ.get("XDG_CACHE_HOME") or home / ".cache") / "hoist"
+
+    @property
+    def runtime_folder(self) -> Path:
+        """Where what runs now leaves notes, gone at the next start: `$XDG_RUNTIME_DIR/hoist`, or root's `/run/hoist`."""
+        if self.environ.get("XDG_RUNTIME_DIR"):
+            return Path(self.environ["XDG_RUNTIME_DIR"]) / "hoist"
+        return Path("/run/hoist") if os.geteuid() == 0 else self.cache_folder / "run"
 
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
@@ -113,6 +136,10 @@ class Config:
 
 
 _FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
+
+
+_CACHE_FIELDS = tuple(item.name for item in fields(CacheConfig))
+_IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
 
 _SAID: dict[str, str] = {}
@@ -134,7 +161,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     """
     env = dict(os.environ if environ is None else environ)
     tables: dict[str, dict[str, Any]] = {}
-    engine = EngineConfig()
+    engine, cache = EngineConfig(), CacheConfig()
     for path in _files(env, folder or Path.cwd()):
         document = _read(path)
         for name, table in document.get("storage", {}).items():
@@ -143,6 +170,8 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
             base = path.parent
             tables[name] = {**table, "_from": str(path), "_base": str(base)}
         engine = _engine(engine, document.get("engine", {}), f"{path}: [engine]")
+        if "cache" in document:
+            cache = _cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
     _override(tables, env)
     storages = {
         name: _storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
@@ -152,7 +181,8 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         if variable in env:
             engine = _engine(engine, {key: env[variable]}, variable)
     engine = _engine(engine, _SAID, "the command line")
-    found = Config(storages, engine, env)
+    cache = _cache(cache, _cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
+    found = Config(storages, engine, env, cache)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
 
@@ -200,9 +230,9 @@ def _read(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
-    unknown = set(document) - {"storage", "engine"}
+    unknown = set(document) - {"storage", "engine", "cache"}
     if unknown or not all(isinstance(table, dict) for table in document.values()):
-        raise InvalidConfig(f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME] and [engine]")
+        raise InvalidConfig(f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [engine] and [cache]")
     return document
 
 
@@ -289,6 +319,40 @@ def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineC
         raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
     if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
         raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
+    return found
+
+
+def _cache_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """What HOIST_CACHE (a folder, `memory`, `on` or `off`) and HOIST_CACHE_SIZE say, as fields."""
+    found = {"size": env["HOIST_CACHE_SIZE"]} if env.get("HOIST_CACHE_SIZE") else {}
+    given = env.get("HOIST_CACHE")
+    if not given:
+        return found
+    if given.lower() in _TRUE + _FALSE:
+        return found | {"enabled": given}
+    return found | {"enabled": "true", "folder": given}
+
+
+def _cache(base: CacheConfig, table: Mapping[str, Any], where: str, folder: Path) -> CacheConfig:
+    """Lay a table over what was configured before; a path in it is relative to `folder`."""
+    unknown = sorted(set(table) - set(_CACHE_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_CACHE_FIELDS)}")
+    found = base
+    if "enabled" in table:
+        found = replace(found, enabled=_boolean(table["enabled"], f"{where}: enabled"))
+    if "folder" in table:
+        text = table["folder"]
+        if not isinstance(text, str) or not text:
+            raise InvalidConfig(f"{where}: folder must be a path, or {_IN_MEMORY!r}")
+        # A name of its own for each user, as all share that folder; the cache refuses one that is not this user's.
+        place = f"{_MEMORY_FOLDER}-{os.geteuid()}" if text == _IN_MEMORY else text
+        found = replace(found, folder=folder / local_path(place, where))
+    if "size" in table:
+        try:
+            found = replace(found, size=parse_size(table["size"]))
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{where}: size: {error}") from None
     return found
 
 

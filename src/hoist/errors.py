@@ -28,6 +28,10 @@ The command line maps each branch to an exit code (`HoistError.exit_code`).
 from __future__ import annotations
 
 
+class HoistWarning(UserWarning):
+    """Something is worth knowing, and nothing failed: given to Python's `warnings`, in the same words as an error."""
+
+
 class HoistError(Exception):
     """The root: catch this to catch everything Hoist raises on purpose."""
 

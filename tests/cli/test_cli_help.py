@@ -12,7 +12,21 @@ import pytest
 from cli_commands import SOURCE, Shell, directory_shell, write_safetensors
 
 HEAVY = ("torch", "numpy", "obstore", "rich", "http.client", "asyncio", "shtab", "blake3", "pathlib", "dataclasses")
-VERBS = ("publish", "pull", "load", "list", "inspect", "verify", "tag", "remove", "collect", "bench", "completion")
+VERBS = (
+    "publish",
+    "pull",
+    "load",
+    "list",
+    "inspect",
+    "verify",
+    "tag",
+    "remove",
+    "collect",
+    "bench",
+    "mount",
+    "umount",
+    "completion",
+)
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from hoist.checkup.report import Finding, Group
 
 _GROUP = Group("optional tools")
 _FUSE = Path("/dev/fuse")
+_PASSTHROUGH_SINCE = (6, 9)
 # Where Debian keeps servers that an ordinary user's PATH lacks.
 _MORE_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CONTAINERS = ("docker", "podman", "nerdctl")
@@ -37,7 +40,10 @@ def _fuse(environ: Mapping[str, str]) -> Finding:
         return _GROUP.missing("FUSE", "this user may not open /dev/fuse", "chmod 666 /dev/fuse, as root")
     if helper is None:
         return _GROUP.missing("FUSE", "/dev/fuse is there, fusermount3 is not", "apt-get install fuse3")
-    return _GROUP.ok("FUSE", f"/dev/fuse and {helper}")
+    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    whole = release >= _PASSTHROUGH_SINCE and os.geteuid() == 0
+    by = "the kernel itself" if whole else "the daemon (by the kernel itself: Linux 6.9, as root)"
+    return _GROUP.ok("FUSE", f"/dev/fuse and {helper}; whole cached files are read by {by}")
 
 
 def _program(environ: Mapping[str, str], name: str, programs: tuple[str, ...], loss: str, package: str) -> Finding:

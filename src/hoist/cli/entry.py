@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
 from hoist.cli.parser import build_parser, check_verb
-from hoist.cli.text import printable
-from hoist.errors import HoistError
+from hoist.cli.text import printable, warn
+from hoist.errors import HoistError, HoistWarning
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -36,8 +38,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads and signals are needed only from here on: --help is quick without.
     from hoist.cli.interrupt import Interruptible
 
-    with Interruptible(f"hoist: {farewell}") as interruptible:
+    with Interruptible(f"hoist: {farewell}") as interruptible, _warnings_as_lines():
         return _guarded(lambda: _run(parsed), interruptible)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Hoist's own warnings in the command line's form; others as Python shows them."""
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, HoistWarning):
+            warn(str(message))
+        else:
+            shown(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", HoistWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _run(parsed: Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from hoist.errors import UsageError
 from hoist.model.reference import looks_like_location, parse_location
 from hoist.progress import Progress
-from hoist.read.connect import connect
+from hoist.read.connect import connect, enabled_cache
 from hoist.read.file import RangeReader
 from hoist.read.source import Source
 from hoist.read.version import open_version
@@ -143,7 +143,7 @@ def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
     storage, engine = connect(location.storage)
     counting = Counting(storage)
     try:
-        opened = open_version(counting, location.reference, engine)
+        opened = open_version(counting, location.reference, engine, enabled_cache())
         names = weight_files(opened, wanted.files or None, _suffixes(list(opened.files), wanted.files))
         sources = tuple(opened.source(name) for name in names)
     except BaseException:

@@ -100,7 +100,7 @@ class BlockTable:
             starts = blocks.starts
             lengths = array("I", (b - a for a, b in pairwise(starts)))
             parts.append(_FILE.pack(_raw(blocks.file_digest), blocks.size, len(blocks)))
-            parts += (_little(lengths).tobytes(), blocks.digests)
+            parts += (little(lengths).tobytes(), blocks.digests)
         return b"".join(parts)
 
     @staticmethod
@@ -134,7 +134,7 @@ def _parse(view: memoryview) -> BlockTable:
         need = blocks * (4 + DIGEST_BYTES)
         if len(view) - at < need:
             raise InvalidManifest("the block table is truncated")
-        lengths = _little(array("I", bytes(view[at : at + 4 * blocks])))
+        lengths = little(array("I", bytes(view[at : at + 4 * blocks])))
         digests = bytes(view[at + 4 * blocks : at + need])
         at += need
         if blocks and not 0 < min(lengths) <= max(lengths) <= MAX_BLOCK_BYTES:
@@ -152,7 +152,8 @@ def _raw(digest: str) -> bytes:
     return bytes.fromhex(digest.removeprefix("sha256:"))
 
 
-def _little(values: array[int]) -> array[int]:
+def little(values: array[int]) -> array[int]:
+    """The values as they are written: little-endian, whatever this machine is."""
     if sys.byteorder == "big":
         values = values[:]
         values.byteswap()

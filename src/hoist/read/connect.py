@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hoist.config import Config, load_config
 from hoist.model.reference import parse_location
+from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.version import OpenedVersion, open_version
 from hoist.storage import open_storage
@@ -22,9 +25,23 @@ def connect(address: str, config: Config | None = None) -> tuple[Storage, Engine
 def open_location(text: str, config: Config | None = None) -> OpenedVersion:
     """Open the version at a location; the caller closes it. Raises InvalidReference, NotFound, what a storage may."""
     location = parse_location(text)
+    config = config or load_config()
     storage, engine = connect(location.storage, config)
     try:
-        return open_version(storage, location.reference, engine)
+        return open_version(storage, location.reference, engine, enabled_cache(config))
     except BaseException:
         storage.close()
         raise
+
+
+def host_cache(config: Config | None = None, folder: Path | None = None) -> HostCache:
+    """The host cache, wherever it is configured to be, also where loads do without; `folder` wins."""
+    config = config or load_config()
+    place = folder or config.cache.folder or config.cache_folder / "blocks"
+    return HostCache(place, config.cache.size, recheck=config.engine.recheck)
+
+
+def enabled_cache(config: Config | None = None) -> HostCache | None:
+    """The host cache if loads and pulls are to use it."""
+    config = config or load_config()
+    return host_cache(config) if config.cache.enabled else None

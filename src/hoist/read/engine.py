@@ -165,6 +165,8 @@ class _Run:
 
     def _carry_out(self, job: Job) -> None:
         view = job.sink.acquire(job.request)
+        if view is None:
+            return
         try:
             whole = self._fetch_verified(job, view)
             if self._stop.is_set():

@@ -7,8 +7,9 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from hoist.read.engine import Engine, Job
-from hoist.read.plan import plan_ranges
+from hoist.read.cache.fill import Want, deliver
+from hoist.read.engine import Engine
+from hoist.read.plan import Plan, plan_ranges
 from hoist.read.sink import BufferSink
 from hoist.read.source import Source
 
@@ -34,7 +35,7 @@ class RangeReader:
         if len(wanted) > _KEPT_BLOCKS:
             plan = plan_ranges(self.source.blocks, [(begin, end)], self.source.traits.request_bytes)
             buffer = memoryview(bytearray(plan.size))
-            self.engine.run(Job(self.source, request, BufferSink(buffer)) for request in plan.requests)
+            self._fetch(plan, buffer)
             at = plan.locate(begin, end)
             return bytes(buffer[at : at + end - begin])
         parts = []
@@ -51,13 +52,16 @@ class RangeReader:
         begin, end = self.source.blocks.span(index)
         plan = plan_ranges(self.source.blocks, [(begin, end)], end - begin)
         buffer = memoryview(bytearray(plan.size))
-        self.engine.run(Job(self.source, request, BufferSink(buffer)) for request in plan.requests)
+        self._fetch(plan, buffer)
         block = buffer[plan.locate(begin, end) :]
         with self._lock:
             self._kept[index] = block
             while len(self._kept) > _KEPT_BLOCKS:
                 self._kept.popitem(last=False)
         return block
+
+    def _fetch(self, plan: Plan, buffer: memoryview) -> None:
+        deliver([Want(self.source, plan, BufferSink(buffer))], self.engine)
 
 
 class VerifiedFile(io.RawIOBase):

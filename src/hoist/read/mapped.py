@@ -21,6 +21,7 @@ from pathlib import Path
 from hoist.errors import LocalError
 from hoist.memory import HUGE_BYTES
 from hoist.pagecache import cached_fraction
+from hoist.read.cache.file import CachedFile
 from hoist.read.source import Source, local_error
 from hoist.read.trust import TrustedFiles, identity
 
@@ -36,16 +37,25 @@ class MappedFile:
     no digests if they need no check. `ready`: there is nothing to read at all. Close it, or use `with`.
     """
 
-    def __init__(self, fd: int, path: Path, memory: mmap.mmap, source: Source, trusted: TrustedFiles | None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        path: Path,
+        memory: mmap.mmap,
+        source: Source,
+        trusted: TrustedFiles | None,
+        *,
+        verified: bool = False,
+    ) -> None:
         self.memory = memory
         self._fd = fd
         self._digest = source.blocks.file_digest
-        self._trusted = trusted if source.blocks.digests else None
+        self._trusted = trusted if source.blocks.digests and not verified else None
         self._name = identity(fd, self._digest)
-        known = self._trusted is not None and self._trusted.knows(self._name)
+        known = verified or (self._trusted is not None and self._trusted.knows(self._name))
         self.ready = known and _is_cached(path)
         blocks = replace(source.blocks, digests=b"") if known else source.blocks
-        self.source = replace(source, blocks=blocks, read_into=_page_reader(fd, memory))
+        self.source = replace(source, blocks=blocks, read_into=_page_reader(fd, memory), cache=None)
 
     def remember(self) -> None:
         """All blocks of the file are verified: say so to the next load."""
@@ -75,17 +85,31 @@ def map_file(source: Source, path: Path, trusted: TrustedFiles | None) -> Mapped
         if os.fstat(fd).st_size != source.size or not source.size:
             os.close(fd)
             return None
-        try:
-            memory = mmap.mmap(fd, source.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        except OSError as error:
-            os.close(fd)
-            raise LocalError(f"cannot map {path}: {error.strerror}") from None
     except OSError as error:
         raise local_error(error, path) from None
-    if source.size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+    return MappedFile(fd, path, _map(fd, path, source.size), source, trusted)
+
+
+def map_cached(source: Source, cached: CachedFile) -> MappedFile:
+    """Map a file of the host cache, of which what is needed is here and verified. Raises LocalError.
+
+    The mapping keeps the file in use, and so in the cache, for as long as it lives.
+    """
+    fd = os.dup(cached.fd)
+    return MappedFile(fd, cached.path, _map(fd, cached.path, source.size), source, None, verified=True)
+
+
+def _map(fd: int, path: Path, size: int) -> mmap.mmap:
+    """A private mapping; the descriptor is closed if there is none. Raises LocalError."""
+    try:
+        memory = mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError as error:
+        os.close(fd)
+        raise LocalError(f"cannot map {path}: {error.strerror}") from None
+    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
-    return MappedFile(fd, path, memory, source, trusted)
+    return memory
 
 
 def _is_cached(path: Path) -> bool:

@@ -16,8 +16,8 @@ from hoist.read.plan import Request
 class Sink(Protocol):
     """Memory for one file's requests. Called from several threads at once."""
 
-    def acquire(self, request: Request) -> memoryview:
-        """Writable memory of exactly the request's size."""
+    def acquire(self, request: Request) -> memoryview | None:
+        """Writable memory of exactly the request's size; None: the request is not wanted now, and is left out."""
 
     def commit(self, request: Request, view: memoryview) -> None:
         """Take the verified bytes; the engine no longer touches `view`."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hoist.errors import FileNotFound, InvalidFile, LocalError, PermissionDenied
 from hoist.model.blocks import FileBlocks, file_blocks
 from hoist.model.cut import BLOCK_TARGET, cut
 from hoist.storage.base import Storage, StoredFile, Traits
 from hoist.storage.posix import fill, on_local_disk
+
+if TYPE_CHECKING:
+    from hoist.read.cache.host import HostCache
 
 
 def _nowhere() -> Path | None:
@@ -29,6 +33,13 @@ class Source:
     traits: Traits
     local_path: Callable[[], Path | None] = _nowhere
     """Asked just before a load: the local file to map instead of reading, if there is one."""
+    cache: HostCache | None = None
+    """The host cache that bytes go through, if there is one, and there is no local file."""
+
+    @property
+    def seen_as(self) -> str:
+        """What a cache lists the file under: `STORAGE//NAME:VERSION/PATH`."""
+        return f"{self.where}//{self.name}"
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from io import BufferedReader
@@ -15,6 +15,7 @@ from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import MOST_PACK_BELOW
 from hoist.model.reference import Reference
+from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.file import RangeReader, VerifiedFile
 from hoist.read.packs import PackedFiles, open_packs
@@ -33,12 +34,17 @@ class OpenedVersion:
     version: Version
     manifest: Manifest
     engine: Engine = field(default_factory=Engine)
+    cache: HostCache | None = None
     _reads: Iterator[int] = field(default_factory=count, repr=False, compare=False)
 
     @cached_property
     def table(self) -> BlockTable:
         """The block table, fetched and checked at its first use. Raises InvalidManifest, FileNotFound."""
         blob = self.manifest.blocks
+        cache = self.cache if self.cache and not self._is_local(self.manifest.files[0]) else None
+        kept = cache.document(blob.digest) if cache else None
+        if kept is not None and digest_of(kept) == blob.digest:
+            return BlockTable.parse(kept)
         try:
             data = self.storage.read_blob(self.version, blob.digest, blob.size)
         except Damaged:
@@ -47,7 +53,10 @@ class OpenedVersion:
             raise InvalidManifest(
                 f"the block table of {self.version} in {self.storage.address} is damaged: publish the version again"
             )
-        return BlockTable.parse(data)
+        table = BlockTable.parse(data)
+        if cache:
+            cache.keep_document(blob.digest, data)
+        return table
 
     @property
     def files(self) -> Mapping[str, FileEntry]:
@@ -68,8 +77,13 @@ class OpenedVersion:
         return self.table.of(entry.digest, entry.size)
 
     def source(self, path: str) -> Source:
-        """One file as a source for the engine. Raises FileNotFound, InvalidManifest."""
-        return stored_source(self.storage, StoredFile(self.version, self.entry(path)), self.blocks(path))
+        """One file as a source for the engine, and for the host cache unless it is local anyway.
+
+        Raises FileNotFound, InvalidManifest.
+        """
+        entry = self.entry(path)
+        source = stored_source(self.storage, StoredFile(self.version, entry), self.blocks(path))
+        return replace(source, cache=self.cache) if self.cache and not self._is_local(entry) else source
 
     def reader(self, path: str) -> RangeReader:
         """Verified bytes of any range of one file."""
@@ -99,6 +113,9 @@ class OpenedVersion:
     def _packed(self) -> PackedFiles | None:
         return open_packs(self)
 
+    def _is_local(self, entry: FileEntry) -> bool:
+        return self.storage.is_local(StoredFile(self.version, entry))
+
     def close(self) -> None:
         """Close the storage."""
         self.storage.close()
@@ -110,7 +127,9 @@ class OpenedVersion:
         self.close()
 
 
-def open_version(storage: Storage, reference: Reference, engine: Engine | None = None) -> OpenedVersion:
+def open_version(
+    storage: Storage, reference: Reference, engine: Engine | None = None, cache: HostCache | None = None
+) -> OpenedVersion:
     """Open what `reference` means in `storage`. Raises VersionNotFound, InvalidManifest, and what a storage may."""
     version, manifest = storage.resolve(reference)
-    return OpenedVersion(storage, version, manifest, engine or Engine())
+    return OpenedVersion(storage, version, manifest, engine or Engine(), cache)

@@ -156,6 +156,10 @@ class Storage(ABC):
         Raises StorageNotFound, PermissionDenied, StorageUnavailable, as every method may.
         """
 
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        """All versions, each with when it was published, in seconds since the epoch; 0 where that is not known."""
+        return ((version, 0.0) for version in self.versions())
+
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
         """All tags, in order; with `name` only those of that model."""
@@ -189,9 +193,17 @@ class Storage(ABC):
         """As `read_into`, from the pack of this digest."""
         raise FileNotFound(f"{self.address} has no packs of {version}")
 
+    def first_byte_seconds(self) -> float | None:
+        """How long the first byte of a ranged read usually takes, of late; None where that is not known."""
+        return None
+
     def local_path(self, file: StoredFile) -> Path | None:
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
         return None
+
+    def is_local(self, file: StoredFile) -> bool:
+        """Whether there is a local path; this only asks, where `local_path` may be counted as a read."""
+        return self.local_path(file) is not None
 
     def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
         """A look before anything is sent: whether a version or an unfinished publish has the label, so that it matters

@@ -102,6 +102,9 @@ class BucketObjects:
             # A signature ends with the role's session, which may be sooner than it says.
             self._client.read_into(self.url(key, fresh=True), offset, buffer, what)
 
+    def first_byte_seconds(self) -> float | None:
+        return self._client.patience.usual_wait()
+
     def local_path(self, key: str) -> Path | None:
         return None
 

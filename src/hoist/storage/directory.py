@@ -72,6 +72,9 @@ class DirectoryObjects:
         if got != len(buffer):
             raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
 
+    def first_byte_seconds(self) -> float | None:
+        return None
+
     def local_path(self, key: str) -> Path | None:
         """Maps of a disk's files, and of what a network file system has brought here already: a network's own reads of a
         map are small and come one by one."""

@@ -47,6 +47,9 @@ class MemoryObjects:
             raise Damaged(f"{key} in {self.address} ends before byte {offset + len(buffer)}")
         buffer[:] = data
 
+    def first_byte_seconds(self) -> float | None:
+        return None
+
     def local_path(self, key: str) -> Path | None:
         return None
 

@@ -65,6 +65,9 @@ class Objects(Protocol):
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`; see Storage.read_into."""
 
+    def first_byte_seconds(self) -> float | None:
+        """How long the first byte of a ranged read usually takes, of late; None where that is not known."""
+
     def local_path(self, key: str) -> Path | None:
         """See Storage.local_path."""
 

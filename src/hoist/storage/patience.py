@@ -41,6 +41,11 @@ class Patience:
             usual = sorted(self._waits)[int(0.95 * (len(self._waits) - 1))]
         return min(max(_LEAST_SECONDS, _FACTOR * usual), longest)
 
+    def usual_wait(self) -> float | None:
+        """The median time to a first byte, of late; None while nothing is known."""
+        with self._lock:
+            return sorted(self._waits)[len(self._waits) // 2] if self._waits else None
+
     def is_slow(self, size: int, seconds: float) -> bool:
         """Whether `size` bytes in `seconds` is far less than what this server usually gives to one connection."""
         with self._lock:

@@ -35,6 +35,10 @@ class TreeStorage(Storage):
         # Not in order of the keys, where `any-x/` comes before `any/`.
         yield from sorted(version for version in found if version and name in ("", version.name))
 
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        infos = ((layout.version_of_manifest(info.key), info.modified) for info in self.objects.list(layout.VERSIONS))
+        yield from sorted((version, modified) for version, modified in infos if version)
+
     def tags(self, name: str = "") -> Iterator[Tag]:
         keys = (info.key for info in self.objects.list(layout.TAGS + (f"{name}/" if name else "")))
         found = (layout.version_of_tail(key.removeprefix(layout.TAGS)) for key in keys)
@@ -78,6 +82,9 @@ class TreeStorage(Storage):
 
     def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
         self.objects.read_into(layout.pack_key(version, pack), offset, buffer)
+
+    def first_byte_seconds(self) -> float | None:
+        return self.objects.first_byte_seconds()
 
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))

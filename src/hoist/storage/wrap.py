@@ -34,9 +34,16 @@ class Wrapper(Storage):
         self.before("versions", 0)
         return self.inner.versions(name)
 
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        self.before("versions", 0)
+        return self.inner.dated_versions()
+
     def tags(self, name: str = "") -> Iterator[Tag]:
         self.before("tags", 0)
         return self.inner.tags(name)
+
+    def first_byte_seconds(self) -> float | None:
+        return self.inner.first_byte_seconds()
 
     def find_tag(self, name: str, tag: str) -> Tag | None:
         self.before("find_tag", 0)
@@ -219,6 +226,9 @@ class Counting(Wrapper):
         if found:
             self.before("map", file.entry.size)
         return found
+
+    def is_local(self, file: StoredFile) -> bool:
+        return self.inner.is_local(file)
 
     def before(self, operation: str, size: int) -> None:
         with self._lock:

@@ -181,7 +181,7 @@ class _Peeking:
         self._sink = sink
         self._look = look
 
-    def acquire(self, request: Request) -> memoryview:
+    def acquire(self, request: Request) -> memoryview | None:
         return self._sink.acquire(request)
 
     def commit(self, request: Request, view: memoryview) -> None:

@@ -7,7 +7,8 @@ from threading import Lock
 
 import torch
 
-from hoist.read.engine import Engine, Job
+from hoist.read.cache.fill import Want, deliver
+from hoist.read.engine import Engine
 from hoist.read.plan import plan_ranges
 from hoist.read.source import Source
 from hoist.tensors.index import TensorFile, TensorIndex
@@ -71,7 +72,7 @@ class _LazyFile:
             if missing:
                 spans = [source.blocks.span(index) for index in missing]
                 plan = plan_ranges(source.blocks, spans, source.traits.request_bytes, in_place=True)
-                self._engine.run(Job(source, request, self.placed.destination.sink) for request in plan.requests)
+                deliver([Want(source, plan, self.placed.destination.sink)], self._engine)
                 for index in missing:
                     self._here[index] = 1
                 if self.placed.mapped and all(self._here):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 import torch
 
+from hoist.read.cache.file import CachedFile
+from hoist.read.cache.fill import Want, deliver, fill_all
 from hoist.read.direct import direct_source
-from hoist.read.engine import Engine, Job
-from hoist.read.mapped import MappedFile, map_file
+from hoist.read.engine import Engine
+from hoist.read.mapped import MappedFile, map_cached, map_file
 from hoist.read.plan import Plan, plan_ranges
 from hoist.read.sink import BufferSink, Sink
 from hoist.read.source import Source
@@ -43,14 +46,30 @@ class Loading:
 
         Raises DamagedBlock, LocalError, and what a storage may.
         """
+        wanted = list(wanted)
+        with ExitStack() as stack:
+            if self._maps:
+                self.on_phase("fetch")
+                cached = self._fill(wanted, stack)
+            else:
+                cached = [None] * len(wanted)
+            return self._fetch_placed(wanted, cached, peek)
+
+    def _fetch_placed(
+        self,
+        wanted: list[tuple[Source, list[tuple[int, int]]]],
+        cached: list[CachedFile | None],
+        peek: Peek | None,
+    ) -> list[Placed]:
         self.on_phase("transfer")
         staging = Staging()
         placed: list[Placed] = []
         try:
-            for source, ranges in wanted:
-                placed.append(self._place(source, ranges, staging))
+            for (source, ranges), file in zip(wanted, cached, strict=True):
+                placed.append(self._place(source, ranges, staging, file))
             self.on_phase("fetch")
-            self.engine.run([job for each in placed for job in self._jobs(each, peek)], on_bytes=self.on_bytes)
+            wants = [want for each in placed for want in self._wants(each, peek)]
+            deliver(wants, self.engine, on_bytes=self.on_bytes)
             self.on_phase("transfer")
             for each in placed:
                 each.finish()
@@ -62,25 +81,50 @@ class Loading:
 
     def place_whole(self, source: Source) -> Placed:
         """Memory for a whole file laid out as the file is, to be filled bit by bit. The caller closes it."""
-        return self._place(source, [(0, source.size)], Staging())
+        cached = source.cache.try_file(source.blocks, source.seen_as) if source.cache and self._maps else None
+        with cached or nullcontext():
+            # Of an incomplete file nothing is mapped: what comes later would not reach a page that was written to.
+            return self._place(source, [(0, source.size)], Staging(), cached if cached and cached.complete else None)
 
-    def _jobs(self, placed: Placed, peek: Peek | None) -> list[Job]:
+    def _fill(self, wanted: list[tuple[Source, list[tuple[int, int]]]], stack: ExitStack) -> list[CachedFile | None]:
+        """Bring what is wanted into the host cache, all at once; the files that can be mapped there now."""
+        found: list[CachedFile | None] = []
+        wants: list[tuple[Want, CachedFile]] = []
+        for source, ranges in wanted:
+            cached = source.cache.try_file(source.blocks, source.seen_as) if source.cache and source.size else None
+            found.append(cached)
+            if cached:
+                stack.enter_context(cached)
+                plan = plan_ranges(source.blocks, _rounded(source, ranges), source.traits.request_bytes, in_place=True)
+                wants.append((Want(source, plan), cached))
+        left_out = fill_all(wants, self.engine)
+        return [None if each in left_out else each for each in found]
+
+    def _wants(self, placed: Placed, peek: Peek | None) -> list[Want]:
         """What the engine has to do for one file: nothing if all its pages are here, and verified before."""
         sink = peek(placed.destination.sink) if peek else placed.destination.sink
         if not (placed.mapped and placed.mapped.ready):
-            return [Job(placed.source, request, sink) for request in placed.plan.requests]
+            return [Want(placed.source, placed.plan, sink)]
         for request in placed.plan.requests:
-            sink.commit(request, sink.acquire(request))
+            view = sink.acquire(request)
+            assert view is not None
+            sink.commit(request, view)
         if self.on_bytes:
             self.on_bytes(placed.plan.bytes_read)
         return []
 
-    def _place(self, source: Source, ranges: list[tuple[int, int]], staging: Staging) -> Placed:
+    @property
+    def _maps(self) -> bool:
+        """A cast copies anyway, and another device needs pinned memory: only a plain load to the CPU maps."""
+        return self.device.type == "cpu" and self.dtype is None and self.make is make_destination
+
+    def _place(
+        self, source: Source, ranges: list[tuple[int, int]], staging: Staging, cached: CachedFile | None
+    ) -> Placed:
         chosen = direct_source(source) if self.engine.config.direct else source
-        mapped = self._map(source) if chosen is source else None
-        if mapped and sum(end - begin for begin, end in ranges) >= _NEARLY_WHOLE * source.size:
-            # The rest is the header, read already: with it the whole file is verified, and can be remembered as such.
-            ranges = [(0, source.size)]
+        mapped = map_cached(source, cached) if cached else self._map(source) if chosen is source else None
+        if mapped:
+            ranges = _rounded(source, ranges)
         plan = plan_ranges(source.blocks, ranges, source.traits.request_bytes, in_place=mapped is not None)
         if mapped:
             return Placed(mapped.source, plan, MappedDestination(mapped), mapped)
@@ -88,12 +132,18 @@ class Loading:
         return Placed(chosen, plan, self.make(plan.size, self.device, staging), None)
 
     def _map(self, source: Source) -> MappedFile | None:
-        """A cast copies anyway, and another device needs pinned memory: only a plain load to the CPU maps."""
-        if self.device.type != "cpu" or self.dtype is not None or self.make is not make_destination:
+        if not self._maps:
             return None
         path = source.local_path()
         trusted = TrustedFiles(self.engine.config.trusted) if self.engine.config.trusted else None
         return map_file(source, path, trusted) if path else None
+
+
+def _rounded(source: Source, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The whole of a file of which nearly all is wanted: the rest is the header, read already, and with it the whole
+    file is verified, and can be remembered as such."""
+    nearly = sum(end - begin for begin, end in ranges) >= _NEARLY_WHOLE * source.size
+    return [(0, source.size)] if nearly else ranges
 
 
 Peek = Callable[[Sink], Sink]

@@ -23,7 +23,7 @@ from hoist.model.manifest import FileEntry
 from hoist.model.packs import FEWEST_FILES, MOST_PACK_BELOW
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
-from hoist.read.engine import Job
+from hoist.read.cache.fill import Want, deliver
 from hoist.read.plan import Request, plan_ranges
 from hoist.read.sink import CallbackSink
 from hoist.read.source import local_error
@@ -156,11 +156,11 @@ def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging:
 
         plan = plan_ranges(source.blocks, spans, source.traits.request_bytes)
         sink = CallbackSink(write)
-        opened.engine.run((Job(source, request, sink) for request in plan.requests), on_bytes=progress.advance)
+        came = deliver([Want(source, plan, sink)], opened.engine, on_bytes=progress.advance)
     finally:
         os.close(fd)
     _spread(equal, part, folder, progress)
-    return plan.bytes_read
+    return came.fetched_bytes
 
 
 def _spread(equal: list[FileEntry], part: Path, folder: Path, progress: Progress) -> None:

@@ -1,0 +1,136 @@
+"""Small files by packs: whoever reads several of a version gets those that lie beside them along, into memory."""
+
+from __future__ import annotations
+
+from threading import Event, Lock
+
+from hoist.model.blocks import FileBlocks
+from hoist.model.manifest import FileEntry
+from hoist.mount.stores import BlockMemory, MemoryStore
+from hoist.mount.workers import Shared, Workers
+from hoist.read.cache.record import entry_name
+from hoist.read.engine import Engine
+from hoist.read.packs import PackedFiles
+from hoist.read.source import Source
+from hoist.read.version import OpenedVersion
+from hoist.storage.base import OnBytes
+
+# The pack index is a request too: who reads so few small files is better off without it.
+_PLAIN_READS = 2
+_WINDOW_BYTES = 4 << 20
+# Windows that are brought ahead of somebody who reads one after the other.
+_AHEAD = 3
+
+
+class Packs:
+    """The packed files of one version, in windows that are fetched as one, each once at a time."""
+
+    def __init__(self, opened: OpenedVersion, memory: BlockMemory) -> None:
+        self._opened = opened
+        self._memory = memory
+        self._lock = Lock()
+        self._reads = 0
+        self._packed: Shared[PackedFiles | None] | None = None
+        self._windows: list[list[FileEntry]] = []
+        self._window_of: dict[str, int] = {}
+        self._fetching: dict[int, Shared[None]] = {}
+        self._workers = Workers("hoist-packs", _AHEAD)
+        self._last = -1
+
+    def bring(self, digest: str, on_bytes: OnBytes) -> bool:
+        """Bring the window of a file to memory; False if the file is in no pack, or only few files were read so far.
+
+        Raises what a storage may.
+        """
+        with self._lock:
+            self._reads += 1
+            few = self._reads <= _PLAIN_READS
+        packed = None if few else self._index()
+        number = self._window_of.get(digest)
+        if packed is None or number is None:
+            return False
+        self._fetch(packed, number, on_bytes).wait()
+        with self._lock:
+            onwards = number == self._last + 1
+            self._last = number
+        if onwards:
+            for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._windows))):
+                if not self._memory.has((self._name(self._windows[ahead][0]), 0)):
+                    self._fetch(packed, ahead, on_bytes, later=True)
+        return True
+
+    def _index(self) -> PackedFiles | None:
+        with self._lock:
+            asking = self._packed
+            mine = asking is None
+            if asking is None:
+                asking = self._packed = Shared(self._open)
+        if mine:
+            asking.run()
+        try:
+            return asking.wait()
+        except BaseException:
+            # The storage was away: ask again the next time.
+            self._packed = None
+            raise
+
+    def _open(self) -> PackedFiles | None:
+        packed = self._opened.small_files()
+        for pack in packed.index.packs if packed else ():
+            last = -1
+            for offset, file in zip(pack.offsets, pack.files, strict=True):
+                if offset // _WINDOW_BYTES != last:
+                    self._windows.append([])
+                last = offset // _WINDOW_BYTES
+                self._windows[-1].append(file)
+                self._window_of[file.digest] = len(self._windows) - 1
+        return packed
+
+    def _fetch(self, packed: PackedFiles, number: int, on_bytes: OnBytes, *, later: bool = False) -> Shared[None]:
+        """The fetch of a window, begun here unless it is under way."""
+        with self._lock:
+            found = self._fetching.get(number)
+            if found is not None and found.running:
+                return found
+            fetch = self._fetching[number] = Shared(lambda: self._carry_out(packed, number, on_bytes))
+        if later:
+            self._workers.submit(fetch.run)
+        else:
+            fetch.run()
+        return fetch
+
+    def _carry_out(self, packed: PackedFiles, number: int, on_bytes: OnBytes) -> None:
+        window = self._windows[number]
+        files = {file.path: file for file in window}
+
+        def keep(path: str, view: memoryview) -> None:
+            file = files[path]
+            blocks = self._opened.table.of(file.digest, file.size)
+            name = entry_name(blocks)
+            for index in range(len(blocks)):
+                begin, end = blocks.span(index)
+                self._memory.put((name, index), memoryview(bytes(view[begin:end])))
+            on_bytes(len(view))
+
+        try:
+            packed.each(files, keep)
+        finally:
+            with self._lock:
+                self._fetching.pop(number, None)
+
+    def _name(self, file: FileEntry) -> str:
+        return entry_name(self._opened.table.of(file.digest, file.size))
+
+
+class PackedStore(MemoryStore):
+    """A small file in memory, which comes with those beside it in its pack."""
+
+    def __init__(self, blocks: FileBlocks, memory: BlockMemory, packs: Packs) -> None:
+        super().__init__(blocks, memory)
+        self._packs = packs
+        self._file = blocks.file_digest
+
+    def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
+        if self._packs.bring(self._file, on_bytes) and all(map(self.has, range(first, last))):
+            return
+        super().fill(source, engine, first, last, on_bytes, stop)

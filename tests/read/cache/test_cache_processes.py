@@ -1,0 +1,130 @@
+"""Many processes, and processes that are killed: each block once, and nothing but right blocks, whenever a kill comes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from multiprocessing import Process, get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoist.read.cache.host import HostCache
+from hoist.read.engine import Engine
+from hoist.read.mapped import map_cached
+from hoist.storage.tree import TreeStorage
+from hoist.storage.wrap import Counting, Latency
+from makers import QUICK, directory_storage, noise, opened, put_version
+
+KILLS = int(os.environ.get("HOIST_TEST_KILLS", "100"))
+BLOCK = 64 << 10
+DATA = noise(40 * BLOCK + 99)
+FORK = get_context("fork")
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> TreeStorage:
+    found = directory_storage(tmp_path / "models")
+    put_version(found, {"w.bin": DATA}, BLOCK)
+    return found
+
+
+def fill_once(folder: Path, models: Path, counts: Any = None) -> None:
+    """Fill the whole file; how many bytes came from the storage."""
+    counting = Counting(Latency(directory_storage(models), 0.001))
+    source = opened(counting).source("w.bin")
+    with HostCache(folder, 1 << 30).file(source.blocks, source.seen_as) as cached:
+        cached.fill(source, Engine(QUICK), [(0, source.size)])
+        assert cached.complete
+        assert cached.path.read_bytes() == DATA
+    if counts is not None:
+        counts.put(counting.bytes.get("read_into", 0))
+
+
+def start(*arguments: Any) -> Process:
+    process = FORK.Process(target=fill_once, args=arguments)
+    process.start()
+    return process  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_processes_that_want_the_same_cost_it_once(tmp_path: Path, storage: TreeStorage, count: int) -> None:
+    counts = FORK.Queue()
+    processes = [start(tmp_path / "cache", tmp_path / "models", counts) for _ in range(count)]
+    fetched = [counts.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    # The block table is read apart from the weights; every byte of the file came once, to whichever process.
+    assert sum(fetched) == len(DATA)
+
+
+def test_kills_at_any_moment_leave_only_right_blocks(tmp_path: Path, storage: TreeStorage) -> None:
+    folder, models = tmp_path / "cache", tmp_path / "models"
+    blocks = opened(storage).source("w.bin").blocks
+    began = time.monotonic()
+    fill_once(tmp_path / "first", models)
+    whole = time.monotonic() - began
+    rng, seen = random.Random(5), set()
+    killed = 0
+    while killed < KILLS:
+        pair = [start(folder, models), start(folder, models)]
+        time.sleep(rng.uniform(0, 1.3) * whole)
+        assert pair[0].pid
+        os.kill(pair[0].pid, signal.SIGKILL)
+        pair[0].join(10)
+        killed += pair[0].exitcode == -signal.SIGKILL
+        if killed % 3 == 0:
+            assert pair[1].pid
+            os.kill(pair[1].pid, signal.SIGKILL)
+        pair[1].join(30)
+        assert pair[1].exitcode in (0, -signal.SIGKILL)
+        cache = HostCache(folder)
+        with cache.file(blocks) as cached:
+            here = [index for index in range(len(blocks)) if cached.has(index)]
+            assert all(cached.is_right(index) for index in here)
+            assert all(cached.claims.is_free(index) for index in range(len(blocks)))
+        seen.add(len(here))
+        if len(here) == len(blocks):
+            (entry,) = cache.entries()
+            assert cache.drop(entry.name)
+            assert cache.trim() == 0
+    fill_once(folder, models)
+    assert len(seen) > 3, "kills at many stages"
+
+
+def test_a_forked_child_does_not_keep_its_parents_claims(tmp_path: Path, storage: TreeStorage) -> None:
+    source = opened(storage).source("w.bin")
+    cache = HostCache(tmp_path / "cache", 1 << 30)
+    with cache.file(source.blocks) as other:
+        with cache.file(source.blocks) as cached:
+            assert cached.claims.take(0, 5)
+            child = FORK.Process(target=time.sleep, args=(60,))
+            child.start()
+            assert not other.claims.is_free(0)
+        until = time.monotonic() + 10
+        while not other.claims.is_free(0):
+            assert time.monotonic() < until, "the child has let its parent's claims go as soon as it ran"
+            time.sleep(0.01)
+        assert child.is_alive()
+        child.kill()
+        child.join()
+
+
+def test_a_mapping_keeps_its_file(tmp_path: Path, storage: TreeStorage) -> None:
+    source = opened(storage).source("w.bin")
+    cache = HostCache(tmp_path / "cache", 1 << 30)
+    with cache.file(source.blocks) as cached:
+        cached.fill(source, Engine(QUICK), [(0, source.size)])
+        mapped = map_cached(source, cached)
+    mapped.close()
+    (entry,) = cache.entries()
+    assert entry.in_use
+    assert not cache.drop(entry.name)
+    memory = mapped.memory
+    assert memory[:] == DATA
+    del mapped, memory
+    assert cache.drop(entry.name)
