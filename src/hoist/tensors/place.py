@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -68,8 +68,16 @@ class Loading:
             for (source, ranges), file in zip(wanted, cached, strict=True):
                 placed.append(self._place(source, ranges, staging, file))
             self.on_phase("fetch")
-            wants = [want for each in placed for want in self._wants(each, peek)]
-            deliver(wants, self.engine, on_bytes=self.on_bytes)
+            told = [
+                want for each, file in zip(placed, cached, strict=True) if not file for want in self._wants(each, peek)
+            ]
+            deliver(told, self.engine, on_bytes=self.on_bytes)
+            # Of these the filling of the cache has told.
+            silent = replace(self, on_bytes=None)
+            quiet = [
+                want for each, file in zip(placed, cached, strict=True) if file for want in silent._wants(each, peek)
+            ]
+            deliver(quiet, self.engine)
             self.on_phase("transfer")
             for each in placed:
                 each.finish()
@@ -97,7 +105,7 @@ class Loading:
                 stack.enter_context(cached)
                 plan = plan_ranges(source.blocks, _rounded(source, ranges), source.traits.request_bytes, in_place=True)
                 wants.append((Want(source, plan), cached))
-        left_out = fill_all(wants, self.engine)
+        left_out = fill_all(wants, self.engine, self.on_bytes)
         return [None if each in left_out else each for each in found]
 
     def _wants(self, placed: Placed, peek: Peek | None) -> list[Want]:

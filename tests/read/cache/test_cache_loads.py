@@ -88,6 +88,14 @@ def test_every_way_to_read_goes_through_it(server: FaultServer, tmp_path: Path, 
     same(hoist.load_file(PLACE, "m.safetensors"))
 
 
+def test_progress_is_told_once(server: FaultServer, tmp_path: Path) -> None:
+    size = (tmp_path / "source/m.safetensors").stat().st_size
+    for _ in range(2):
+        told: list[int] = []
+        same(hoist.load_file(PLACE, "m.safetensors", on_bytes=told.append))
+        assert sum(told) == size
+
+
 def test_another_process_finds_it(server: FaultServer) -> None:
     code = f"import hoist; print(float(hoist.load_file({PLACE!r}, 'm.safetensors')['a'].sum()))"
     assert float(finish(run_python(code))) == float(TENSORS["a"].sum())

@@ -68,11 +68,13 @@ def fill(
         filling.close()
 
 
-def fill_all(wants: Sequence[tuple[Want, CachedFile]], engine: Engine) -> list[CachedFile]:
+def fill_all(
+    wants: Sequence[tuple[Want, CachedFile]], engine: Engine, on_bytes: OnBytes | None = None
+) -> list[CachedFile]:
     """Fill several files at once; those of which something was left out. Raises what `deliver` does."""
     with ExitStack() as stack:
         fillings = [stack.enter_context(Filling(want, cached)) for want, cached in wants]
-        _bring(fillings, engine, None, Event())
+        _bring(fillings, engine, on_bytes, Event())
         return [cached for (_, cached), each in zip(wants, fillings, strict=True) if each.filled().left_out_bytes]
 
 
