@@ -13,7 +13,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import hoist
@@ -90,6 +90,7 @@ def test_any_index_of_any_tensor_gives_what_safetensors_gives(
 
 @QUICK
 @given(INDICES)
+@example((..., ..., slice(None)))
 def test_an_index_brings_just_the_blocks_of_what_it_reads(monkeypatch: pytest.MonkeyPatch, index: Any) -> None:
     whole = torch.arange(6 * 5 * 4, dtype=torch.float32).reshape(6, 5, 4)
     storage = memory_storage()
@@ -108,7 +109,7 @@ def test_an_index_brings_just_the_blocks_of_what_it_reads(monkeypatch: pytest.Mo
     items = index if isinstance(index, tuple) and index else (index,)
     if isinstance(items[0], list | range | torch.Tensor):
         index = items[0]  # whole rows
-    elif any(isinstance(item, list | bool | torch.Tensor) for item in items):
+    elif any(isinstance(item, list | bool | torch.Tensor) for item in items) or items.count(...) > 1:
         index = ...  # not plain to see
     numbers = torch.arange(whole.numel()).reshape(whole.shape)[index].reshape(-1).tolist()
     blocks = opened(storage).blocks("m.safetensors")
@@ -132,6 +133,26 @@ def test_numpy_gives_at_least_what_safetensors_gives(
         assert expected in ("error", what(lambda: ours.get_slice("x")[index]))
         expected = what(lambda: theirs.get_tensor("x"))
         assert expected in ("error", what(lambda: ours.get_tensor("x")))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        torch.tensor([2]),
+        torch.tensor(1),
+        torch.tensor([[1]]),
+        torch.tensor([True]),
+        (torch.tensor([0]), 1),
+        np.array(1),
+    ],
+)
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_one_number_in_a_tensor_or_an_array(tmp_path: Path, framework: str, index: Any) -> None:
+    tensor = raw("x", "F32", (4, 6))
+    assert tensor
+    path = write(tmp_path / "m.safetensors", [tensor])
+    with hoist.safe_open(path, framework) as ours, safetensors.safe_open(path, framework) as theirs:
+        assert what(lambda: ours.get_slice("x")[index]) == what(lambda: theirs.get_slice("x")[index])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import torch
 
@@ -156,7 +157,7 @@ class TensorSlice:
         with as_safetensors():
             opened = self._opened
             dtype, shape = shape_of(self._tensor)
-            index = _as_integers(index) if opened.numpy else index
+            index = _as_integers(index, numpy=opened.numpy)
             ranges = wanted_ranges(index, shape, dtype.itemsize) if 0 not in shape else []
             return opened.out(opened.tensors.part(self._tensor.name, ranges)[index])
 
@@ -194,11 +195,18 @@ def _close(tensors: LazyTensors, weights: Weights) -> None:
     weights.close()
 
 
-def _as_integers(index: Any) -> Any:
-    """safetensors' own takes truth values for row numbers, in numpy; torch would add a dimension."""
+def _as_integers(index: Any, *, numpy: bool) -> Any:
+    """safetensors' own takes for a row number what Python can: arrays of no dimensions, and in numpy also truth values
+    and tensors of one element, for which torch would add or keep a dimension."""
     items = index if isinstance(index, tuple) else (index,)
-    plain = tuple(int(item) if isinstance(item, bool) else item for item in items)
+    plain = tuple(operator.index(item) if _is_a_number(item, numpy=numpy) else item for item in items)
     return plain if isinstance(index, tuple) else plain[0]
+
+
+def _is_a_number(item: Any, *, numpy: bool) -> bool:
+    if isinstance(item, torch.Tensor):
+        return numpy and item.numel() == 1 and not item.is_floating_point() and not item.is_complex()
+    return (numpy and isinstance(item, bool)) or (getattr(item, "ndim", None) == 0 and isinstance(item, SupportsIndex))
 
 
 def _file_and_device(

@@ -24,7 +24,8 @@ def wanted_ranges(index: Any, shape: tuple[int, ...], itemsize: int) -> list[tup
     Raises what torch raises for an index that does not fit: IndexError, TypeError, ValueError.
     """
     items = index if isinstance(index, tuple) else (index,)
-    if all(map(_is_basic, items)):
+    # Of two Ellipses torch makes one thing on the CPU and another on a device without memory.
+    if all(map(_is_basic, items)) and sum(item is Ellipsis for item in items) <= 1:
         elements = _spans(torch.empty(shape, dtype=torch.uint8, device="meta")[index])
     else:
         elements = _row_spans(_row_numbers(items[0]) if shape else None, shape)
