@@ -32,9 +32,11 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -159,7 +161,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
 
     `environ` and `folder` default to this process's environment and working folder.
     """
-    env = dict(os.environ if environ is None else environ)
+    env = current_environ() if environ is None else dict(environ)
     tables: dict[str, dict[str, Any]] = {}
     engine, cache = EngineConfig(), CacheConfig()
     for path in _files(env, folder or Path.cwd()):
@@ -193,8 +195,12 @@ def config_files(environ: Mapping[str, str] | None = None, folder: Path | None =
 
 
 def current_environ() -> dict[str, str]:
-    """A copy of this process's environment, for what must go on though the configuration is broken."""
-    return dict(os.environ)
+    """A copy of this process's environment; with a HOME also where a start-up script or mount(8) gives none."""
+    found = dict(os.environ)
+    if not found.get("HOME"):
+        with suppress(KeyError):
+            found["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
+    return found
 
 
 def debug() -> bool:
