@@ -12,6 +12,7 @@ import pytest
 from mount_fixtures import bucket_with
 from mounting import ROOT, Mount
 
+from hoist.bench.fixtures import FIXTURES, build
 from hoist.testing.servers import RcloneServer
 
 pytest_plugins = ("mount_fixtures",)
@@ -97,6 +98,26 @@ def test_diffusers_from_pretrained(fuse: None, rclone_server: RcloneServer, tmp_
     with Mount(tmp_path, ("far",), (), bucket_with(rclone_server, made, tmp_path / "source")) as mount:
         pipeline = diffusers.DDPMPipeline.from_pretrained(mount.point / "m/one/stable", local_files_only=True)
         assert _same(dict(pipeline.unet.state_dict()), dict(model.state_dict()))
+
+
+def test_diffusers_from_single_file(fuse: None, rclone_server: RcloneServer, tmp_path: Path) -> None:
+    """The autoencoder of a checkpoint in Stable Diffusion's original layout, narrower."""
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+    made = build(next(fixture for fixture in FIXTURES if fixture.model == "sd15/anything-v5.0"), tmp_path, scale=0.1)
+    weights = safetensors_torch.load_file(made)
+    first = weights["first_stage_model.encoder.conv_in.weight"]
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    widths = {"block_out_channels": tuple(len(first) * n for n in (1, 2, 4, 4)), "norm_num_groups": 8}
+    diffusers.AutoencoderKL(**kinds, **widths, layers_per_block=2, latent_channels=4).save_config(tmp_path / "config")
+    stored = bucket_with(rclone_server, {"model.safetensors": made.read_bytes()}, tmp_path / "source")
+    with Mount(tmp_path, ("far",), (), stored) as mount:
+        found = diffusers.AutoencoderKL.from_single_file(
+            str(mount.point / "m/one/stable/model.safetensors"),
+            config=str(tmp_path / "config"),
+            local_files_only=True,
+            torch_dtype=first.dtype,
+        )
+        assert found.state_dict()["encoder.conv_in.weight"].equal(first)
 
 
 def test_a_whole_file_is_read_by_the_kernel_alone(loaded: Loaded) -> None:
