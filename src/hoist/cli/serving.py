@@ -20,6 +20,7 @@ from hoist.mount.daemon import MountPlan, serve
 
 _SYSLOG = Path("/dev/log")
 _REPEAT_SECONDS = 10.0
+_SWITCH_SECONDS = 0.0005
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -29,6 +30,8 @@ def serve_here(plan: MountPlan, ready_fd: int | None) -> int:
     `ready_fd` is told, as JSON, that it can be read, or why not: then nothing is printed here.
     """
     stop = Event()
+    # Many threads each hold the interpreter for moments: who answers a reader must not wait 5 ms for one that hashes next.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # The signals are this verb's way to end: no farewell, no other code.
     signal.set_wakeup_fd(-1)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -17,7 +17,8 @@ from hoist.storage.base import OnBytes
 
 # The pack index is a request too: who reads so few small files is better off without it.
 _PLAIN_READS = 2
-_WINDOW_BYTES = 4 << 20
+# With the last small file that begins in it, a window is no more than one request for packs (4 MiB).
+_WINDOW_BYTES = (4 << 20) - (256 << 10)
 # Windows that are brought ahead of somebody who reads one after the other.
 _AHEAD = 3
 
