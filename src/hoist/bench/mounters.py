@@ -58,6 +58,11 @@ KEEP_CACHE = Mounter(
     "hoist-keep-cache", "with the host cache, --no-passthrough", _hoist("--no-passthrough"), None, hoist_environ
 )
 NO_CACHE = Mounter("hoist-no-cache", "--cache off", _hoist("--cache", "off"), None, hoist_environ)
+# They show what they brought from the storage.
+COUNTED = Mounter("mounted", "hoist mount", _hoist("--metrics", "0"), None, hoist_environ)
+COUNTED_NO_CACHE = Mounter(
+    "mounted-no-cache", "hoist mount --cache off", _hoist("--metrics", "0", "--cache", "off"), None, hoist_environ
+)
 OWN = (HOIST, KEEP_CACHE, NO_CACHE)
 LEAST = Mounter(MEMORY, "a minimal FUSE daemon that serves from memory", _memory)
 PEERS = (

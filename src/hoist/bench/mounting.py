@@ -84,7 +84,9 @@ class Mounted:
         words[0] = find(words[0]) or words[0]
         self._children = Children(self.mounter.name)
         try:
-            self._children.start("mount", words, {**place.config.environ, **self.mounter.environ(place)})
+            environ = {**place.config.environ, **self.mounter.environ(place)}
+            # Where the user is: hoist.toml is looked for from there.
+            self._children.start("mount", words, environ, Path.cwd())
             self._pid = self._children.pids[-1]
             self._await(self._children)
         except BaseException:

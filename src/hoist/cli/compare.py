@@ -218,11 +218,11 @@ def run_load(args: Namespace) -> int:
 
 def run_suite(args: Namespace) -> int:
     """Compare loads on storages of the benchmark's own."""
-    from hoist.bench.suite import CASES, Suite
+    from hoist.bench.suite import USUAL, Suite
     from hoist.bench.suite import run_suite as run
 
     check_scale(args)
-    suite = Suite(args.case or tuple(CASES), args.scale, args.server, _options(args))
+    suite = Suite(args.case or USUAL, args.scale, args.server, _options(args))
     finish(args, run(suite, teller(args), say_to(args)))
     return 0
 
