@@ -124,9 +124,9 @@ def test_targets_are_judged_by_the_lower_limit_and_the_fastest_peer() -> None:
 
 def test_the_second_switch_is_compared_with_a_warm_directory() -> None:
     base = {"bench": "switch", "switch": "second", "file": "w", "size": 1}
-    warm = [{**base, "kind": "directory", "loader": "hoist", "seconds": s} for s in (0.1, 0.12)]
-    cached = [{**base, "kind": "s3", "loader": "hoist-cached", "seconds": s} for s in (0.11, 0.13)]
-    slow = [{**base, "kind": "s3", "loader": "mounted", "seconds": s} for s in (0.51, 0.53)]
+    warm = [{**base, "kind": "nas", "loader": "hoist", "seconds": s} for s in (0.1, 0.12)]
+    cached = [{**base, "kind": "oss", "loader": "hoist-cached", "seconds": s} for s in (0.11, 0.13)]
+    slow = [{**base, "kind": "oss", "loader": "mounted", "seconds": s} for s in (0.51, 0.53)]
     assert [target.met for target in mount_targets([*warm, *cached, *slow])] == [True, False]
 
 
@@ -147,9 +147,10 @@ def _memory_words(place: Place) -> list[str]:
     return [sys.executable, "-m", "hoist.bench.memory_mount", str(place.point), str(1 << 20)]
 
 
-def test_ctrl_c_unmounts_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", ["read", "herd"])
+def test_ctrl_c_unmounts_and_leaves_nothing(tmp_path: Path, work: str) -> None:
     require_mounts()
-    words = ["bench", "mount", "--scale", "0.04", "--work", "read", "--repeat", "50", "--folder", str(tmp_path)]
+    words = ["bench", "mount", "--scale", "0.04", "--work", work, "--repeat", "50", "--folder", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "hoist", *words],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},

@@ -18,6 +18,7 @@ from typing import Any
 from hoist.bench.child import run_child
 from hoist.bench.load import read_through
 from hoist.bench.machine import machine_facts
+from hoist.bench.measuring import ready_memory
 from hoist.bench.memory_mount import FILE
 from hoist.bench.mounters import LEAST, OWN, PEERS
 from hoist.bench.mounting import Mounted, Mounter, Place
@@ -53,6 +54,8 @@ _HOW = {
 }
 LIMIT, NATIVE = "raw GETs", "native"
 _HERD = 8
+# What a mount keeps on disk, what the kernel caches of the mount, and what a reader makes of it.
+_READY = 3
 # Beyond the patience a child has so long to import, to end, and for a read that hangs.
 _GRACE_SECONDS = 30.0
 
@@ -170,8 +173,7 @@ class _Comparison:
         kept = sum(path.stat().st_blocks << 9 for path in mounted.place.scratch.rglob("*") if path.is_file())
         before, (requests, sent) = mounted.usage(), self._web.traffic()
         path, size, files = self._target(mounted, step)
-        read = self._herd if step == HERD else self._read
-        figures = read(path, _HOW[step], size)
+        figures = self._herd(mounted, path, size) if step == HERD else self._read(path, _HOW[step], size)
         used, (requests_now, sent_now) = mounted.usage(), self._web.traffic()
         return {
             "size": size,
@@ -206,13 +208,18 @@ class _Comparison:
         found.pop("began")
         return found
 
-    def _herd(self, path: Path, how: str, size: int) -> Record:
+    def _herd(self, mounted: Mounted, path: Path, size: int) -> Record:
         """Several processes at once, from when the first begins until the last is done."""
         patience = self._options.patience
-        task = {"do": "reading", "how": how, "path": str(path), "patience": patience, "size": size}
+        task = {"do": "reading", "how": _HOW[HERD], "path": str(path), "patience": patience, "size": size}
         task["within"] = patience + 2 * _GRACE_SECONDS
         with ThreadPoolExecutor(_HERD, "hoist-bench") as pool:
-            found = list(pool.map(lambda _: run_child(task, self._stage.config.environ), range(_HERD)))
+            try:
+                found = list(pool.map(lambda _: run_child(task, self._stage.config.environ), range(_HERD)))
+            except BaseException:
+                # Without it the readers end, and then the pool.
+                mounted.abandon()
+                raise
         return {
             "seconds": max(each["began"] + each["seconds"] for each in found) - min(each["began"] for each in found),
             "bytes": sum(each["bytes"] for each in found),
@@ -243,7 +250,11 @@ class _Comparison:
             yield {"mount": NATIVE, "about": about, "work": step, **cached, **figures}
 
     def _warm(self) -> None:
-        """What the server serves is in its page cache, whoever is measured."""
+        """What the server serves is in its page cache, whoever is measured, and there is memory for the rest.
+
+        A mount's cache goes with it, and its memory back to the machine's host: the next one should not pay for that.
+        """
+        ready_memory(_READY * self._material.size)
         read_through(self._served)
         if self._material.small:
             for path in self._small_folder(self._material.small).rglob("*"):

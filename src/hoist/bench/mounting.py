@@ -18,7 +18,7 @@ from hoist.errors import HoistError, LocalError
 from hoist.mount.device import mounted_kind, unmount
 from hoist.testing.servers.children import Children
 
-_START_SECONDS, _END_SECONDS = 30.0, 10.0
+_START_SECONDS, _END_SECONDS, _ABANDON_SECONDS = 30.0, 10.0, 0.5
 _SAMPLE_SECONDS = 0.02
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -98,7 +98,15 @@ class Mounted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self.abandon()
         self._end()
+
+    def abandon(self) -> None:
+        """Let go at once, whoever uses it: after a Ctrl-C there is little time. Who reads gets an error."""
+        self._unmount()
+        if self._children is not None:
+            self._children.stop(_ABANDON_SECONDS)
 
     def usage(self) -> Usage:
         """What the daemon has used."""
@@ -122,6 +130,9 @@ class Mounted:
         if self._children is not None:
             # Each of them unmounts when it is told to end.
             self._children.stop(_END_SECONDS)
+        self._unmount()
+
+    def _unmount(self) -> None:
         for _ in range(2):
             if mounted_kind(self.place.point):
                 with suppress(HoistError):
