@@ -17,11 +17,17 @@ suite=benchmarks/records/$day-suite.jsonl
 rm -f "$suite"
 echo "== suite: hoist bench suite --peer all"
 "$hoist" bench suite --peer all --repeat "${REPEAT:-5}" --record "$suite" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" --markdown benchmarks/targets.md
+
+# The mount beside other mounts of the same bucket. What is slower than the patience is given up.
+mount=benchmarks/records/$day-mount.jsonl
+rm -f "$mount"
+echo "== mount: hoist bench mount --peer all"
+"$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" "$mount" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
-run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 3 --server radosgw
+run real-size-radosgw --scale 1 --only anything-v5.0 --repeat 3 --server radosgw --mounted
 run real-size-rclone --scale 1 --only anything-v5.0 --repeat 3 --server rclone
 # The access pattern: tensor by tensor in the order in which a model asks, and no whole-file hash.
 run tensor-order --scale 0.5 --only anything-v5.0 --repeat 3 --access tensors --no-hash

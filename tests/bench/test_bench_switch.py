@@ -14,6 +14,7 @@ from hoist.bench.fixtures import FIXTURES
 from hoist.bench.records import append_records
 from hoist.bench.switch import Options, Target, find_models, run_switches
 from hoist.bench.table import align, switch_table
+from hoist.bench.targets import target_rows
 from hoist.cli import main
 from hoist.config import load_config
 from hoist.errors import LocalError, NotFound, UsageError
@@ -57,6 +58,34 @@ def test_cold_is_proven_and_warm_is_warm(demo: Any) -> None:
     for record in demo.records:
         if record["bench"] == "switch" and record["storage"] == "nas":
             assert record["cached_before"] == (0.0 if record["switch"] == "first" else 1.0), record
+
+
+def test_a_bucket_is_loaded_through_a_mount_and_a_cache(rclone_server: RcloneServer, tmp_path: Path) -> None:
+    if not Path("/dev/fuse").exists():
+        pytest.skip("there is no /dev/fuse: modprobe fuse")
+    options = Options(mounted=True)
+    demo = run_demo(scale=0.04, server="rclone", folder=tmp_path, fixtures=SMALL, options=options)
+    assert not list(tmp_path.iterdir()), "something was left behind"
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    switches = [record for record in demo.records if record["bench"] == "switch"]
+    assert {r["loader"] for r in switches if r["storage"] == "nas"} == {"hoist", "plain"}
+    through = [r for r in switches if r["loader"] not in ("hoist", "plain")]
+    assert {(r["file"], r["loader"], r["switch"]) for r in through} == {
+        (fixture.file_name, loader, which)
+        for fixture in SMALL
+        for loader in ("hoist-cached", "mounted", "mounted-no-cache")
+        for which in ("first", "second")
+    }
+    for record in through:
+        times = record["bytes_read"] / record["size"]
+        if record["switch"] == "first":
+            assert 0.99 < times < 1.05, record
+        elif record["loader"] != "mounted-no-cache":
+            # But for the manifest.
+            assert times < 0.05, record
+    works = [row[0] for row in target_rows(demo.records)]
+    assert len([work for work in works if work.startswith("second switch through the host cache")]) == 4
+    assert max(map(len, switch_table(demo.records, demo.real_sizes))) <= 120
 
 
 def test_both_storages_hold_the_same_versions(demo: Any) -> None:

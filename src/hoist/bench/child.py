@@ -36,7 +36,7 @@ def run_child(task: Mapping[str, Any], environ: Mapping[str, str], before: Seque
     """
     size = task.get("subject", {}).get("size", _ROOMY)
     # A limit reads or writes the whole at each of its depths.
-    limit = _LEAST_SECONDS + (6 if task["do"] == "limit" else 1) * size / _LEAST_RATE
+    limit = task.get("within") or _LEAST_SECONDS + (6 if task["do"] == "limit" else 1) * size / _LEAST_RATE
     # Ctrl-C is the benchmark's to handle: it kills its child.
     process = subprocess.Popen(
         [*before, sys.executable, "-m", "hoist.bench.child"],
@@ -209,6 +209,12 @@ def _verb(task: Mapping[str, Any]) -> dict[str, Any]:
     return {**figures, "size": done.bytes_read}
 
 
+def _reading(task: Mapping[str, Any]) -> dict[str, Any]:
+    from hoist.bench.reading import run_reading
+
+    return run_reading(task)
+
+
 def _scale(task: Mapping[str, Any]) -> dict[str, Any]:
     from hoist.bench.small import describe_terabyte
 
@@ -223,6 +229,7 @@ _TASKS = {
     "limit": _limit,
     "profile": _profile,
     "verb": _verb,
+    "reading": _reading,
     "scale": _scale,
 }
 

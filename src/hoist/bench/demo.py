@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def run_demo(
     """
     began = time.monotonic()
     shown = progress or Progress()
-    options = options or Options()
+    options = replace(options or Options(), folder=folder)
     size = sum(fixture.size_at(scale) for fixture in fixtures)
     with tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name, _serve(server, size) as s3:
         home = Path(name)

@@ -40,11 +40,15 @@ _HASH_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One switch: the model's location; `hashed`: a first load, for which a plain loader hashes the file; the order."""
+    """One switch: the model's location; `hashed`: a first load, for which a plain loader hashes the file; the order.
+
+    `path`: where a mount shows the file.
+    """
 
     location: str
     hashed: bool
     access: Access = "sequential"
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,19 @@ def load_plainly(switch: Switch) -> Loaded:
     raise LocalError(f"there is no plain loader for {storage.address}")
 
 
-LOADERS: Mapping[str, Callable[[Switch], Loaded]] = {"hoist": load_with_hoist, "plain": load_plainly}
+def load_mounted(switch: Switch) -> Loaded:
+    """What an unmodified program does with a file in a mount: as from a directory. The mount knows what it fetched."""
+    assert switch.path is not None, "a mounted load was given no path"
+    return _plain_directory(Path(switch.path), switch)
+
+
+LOADERS: Mapping[str, Callable[[Switch], Loaded]] = {
+    "hoist": load_with_hoist,
+    "plain": load_plainly,
+    "hoist-cached": load_with_hoist,
+    "mounted": load_mounted,
+    "mounted-no-cache": load_mounted,
+}
 
 
 def _plain_directory(path: Path, switch: Switch) -> Loaded:

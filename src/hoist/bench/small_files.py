@@ -53,7 +53,7 @@ def run_small_files(
     quiet = Progress()
     with tempfile.TemporaryDirectory(prefix="hoist-small-", dir=folder) as home, storage:
         source = Path(home) / "source"
-        _make(source, files, file_bytes)
+        make_small_files(source, files, file_bytes)
         steps = Steps("small-files", about, progress or Progress())
         try:
             with steps.step("publish") as values:
@@ -89,7 +89,8 @@ def _counted(storage: Storage, values: dict[str, Any]) -> Iterator[Counting]:
     values["requests"] = sum(counting.calls.values())
 
 
-def _make(source: Path, files: int, file_bytes: int) -> None:
+def make_small_files(source: Path, files: int, file_bytes: int) -> None:
+    """Write `files` files of noise, in folders of a hundredth of them each."""
     random_bytes = random.Random(0)  # noqa: S311
     for number in range(files):
         folder = source / f"part-{number % _FOLDERS:02d}"

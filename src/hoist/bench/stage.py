@@ -16,7 +16,7 @@ from hoist.config import Config, load_config
 from hoist.errors import LocalError
 
 if TYPE_CHECKING:
-    from hoist.testing.servers import S3Server
+    from hoist.testing.servers import NginxBucket, S3Server
 
 BUCKET = "models"
 DIRECTORY, S3, PUBLIC = "nas", "oss", "public"
@@ -36,6 +36,7 @@ class Stage:
     config: Config
     storages: tuple[str, ...]
     server: str | None
+    web: NginxBucket | None = None
 
     def publish_to(self, storage: str) -> str:
         """The address to publish to, so that `storage` has it."""
@@ -52,7 +53,7 @@ def set_stage(
     """
     with tempfile.TemporaryDirectory(prefix="hoist-stage-", dir=folder) as name, ExitStack() as stack:
         home = Path(name)
-        lines, running = [], None
+        lines, running, web = [], None, None
         if DIRECTORY in wanted:
             (home / "nas").mkdir()
             lines.append(f'[storage.{DIRECTORY}]\nurl = "{home / "nas"}"\n')
@@ -61,13 +62,13 @@ def set_stage(
             running.create_bucket(BUCKET)
             lines += [_bucket(S3, running), _bucket(EMPTY, running, "/empty")]
         if PUBLIC in wanted:
-            from hoist.testing.servers import NginxServer
+            from hoist.testing.servers import NginxBucket
 
-            web = stack.enter_context(NginxServer(home / "www"))
+            web = stack.enter_context(NginxBucket(home / "www"))
             web.create_bucket(BUCKET)
             lines.append(_bucket(PUBLIC, web) + "anonymous = true\n")
         config = isolated_config(home, "\n".join(lines), running)
-        yield Stage(home, config, tuple(wanted), running.name if running else None)
+        yield Stage(home, config, tuple(wanted), running.name if running else None, web)
 
 
 def isolated_config(home: Path, text: str, server: S3Server | None) -> Config:

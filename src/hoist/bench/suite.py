@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hoist.bench import mount as mounting
 from hoist.bench import publish as publishing
 from hoist.bench.fixtures import FIXTURES, Fixture, build
 from hoist.bench.load import COLD, WARM, Options, run_loads
+from hoist.bench.mount_stage import set_material
+from hoist.bench.mounters import PEERS as MOUNTS
 from hoist.bench.peers import UPLOADERS
 from hoist.bench.profile import Profile, profile_load
 from hoist.bench.select import run_selections, selections, write_layers
@@ -23,7 +26,7 @@ Record = dict[str, Any]
 _NAME = "sd15/anything-v5.0"
 SAFETENSORS = next(fixture for fixture in FIXTURES if fixture.model == _NAME)
 CHECKPOINT = replace(SAFETENSORS, file_name="Anything-v5.0-PRT-RE.ckpt", model=f"{_NAME}-zip")
-PUBLISH, SELECT, SMALL, PACKS = "publish", "select", "small", "packs"
+PUBLISH, SELECT, SMALL, PACKS, MOUNT = "publish", "select", "small", "packs", "mount"
 # A gigabyte of small files at scale 1.
 _SMALL_FILES, _SMALL_BYTES = 10_000, 100_000
 # 6 GiB at scale 1.
@@ -38,7 +41,10 @@ CASES: dict[str, tuple[str, Fixture]] = {
     SELECT: (PUBLIC, SAFETENSORS),
     SMALL: (DIRECTORY, SAFETENSORS),
     PACKS: (S3, SAFETENSORS),
+    MOUNT: (PUBLIC, SAFETENSORS),
 }
+# Mounts take long, and have a command of their own.
+USUAL = tuple(case for case in CASES if case != MOUNT)
 # Publishes that are not finished, and what the server has yet to clear away, take room too.
 _ROOM = 6
 
@@ -47,7 +53,7 @@ _ROOM = 6
 class Suite:
     """What to run: the cases, the fixtures' scale (1: 1.99 GiB), which S3 server, and how loads are measured."""
 
-    cases: Sequence[str] = tuple(CASES)
+    cases: Sequence[str] = USUAL
     scale: float = 1.0
     server: str = "radosgw"
     options: Options = field(default_factory=Options)
@@ -159,7 +165,16 @@ def _packs(
     return records
 
 
-_RUNS = {PUBLISH: _publishes, SELECT: _selects, SMALL: _smalls, PACKS: _packs}
+def _mounts(
+    stage: Stage, case: str, suite: Suite, on_record: Callable[[Record], None], say: Callable[[str], None]
+) -> list[Record]:
+    peers = MOUNTS if suite.options.peers else ()
+    options = mounting.Options(peers=peers, repeat=suite.options.repeat)
+    material = set_material(stage, suite.scale, max(100, round(_SMALL_FILES * suite.scale)), options, say)
+    return mounting.run_mounts(stage, material, options, on_record)
+
+
+_RUNS = {PUBLISH: _publishes, SELECT: _selects, SMALL: _smalls, PACKS: _packs, MOUNT: _mounts}
 
 
 def _served(stage: Stage, record: Record) -> Record:

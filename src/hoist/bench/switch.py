@@ -32,8 +32,12 @@ from hoist.tensors.index import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from hoist.bench.loaders import Access
+    from hoist.bench.switch_mount import SwitchMount
 
 Record = dict[str, Any]
+CACHED, MOUNTED, MOUNTED_NO_CACHE = "hoist-cached", "mounted", "mounted-no-cache"
+_MOUNTED = (MOUNTED, MOUNTED_NO_CACHE)
+_THROUGH_CACHES = (CACHED, *_MOUNTED)
 _WEIGHTS = (".safetensors", *CHECKPOINT_SUFFIXES)
 
 
@@ -47,13 +51,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure: `hashed`: plain loaders hash the file first; `access`: whole files, or tensor by tensor."""
+    """What to measure: `hashed`: plain loaders hash the file first; `access`: whole files, or tensor by tensor.
+
+    `mounted`: buckets are also loaded through `hoist mount`, by plain loaders, and by Hoist with the host cache. `folder` is
+    where caches are meanwhile: it should be on a disk.
+    """
 
     repeat: int = 1
     hashed: bool = True
     access: Access = "sequential"
     loaders: Sequence[str] = ("hoist", "plain")
     names: Sequence[str] = ()
+    mounted: bool = False
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +90,11 @@ def run_switches(
         on_record(records[-1])
 
     with ExitStack() as stack:
-        memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-")))
-        environ = {**config.environ, "XDG_CACHE_HOME": str(memory)}
-        instances = [stack.enter_context(Instance(loader, environ)) for loader in options.loaders]
+        memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=options.folder)))
+        instances = [
+            stack.enter_context(Instance(loader, _environ(config, loader, memory)))
+            for loader in [*options.loaders, *(_THROUGH_CACHES if options.mounted else ())]
+        ]
         for instance in instances:
             instance.free()
         for target in targets:
@@ -95,9 +107,23 @@ def run_switches(
                     for model in models:
                         # A first switch knows nothing of the file, nor does it remember to have verified it.
                         shutil.rmtree(memory / "hoist", ignore_errors=True)
-                        for values in _switches(instances, storage, model, options):
-                            note("switch", {"run": run, **values})
+                        for instance in instances:
+                            if instance.loader not in _THROUGH_CACHES or not _is_local(storage):
+                                for values in _switches(instance, target, storage, model, options, config, memory):
+                                    note("switch", {"run": run, **values})
     return records
+
+
+def _environ(config: Config, loader: str, memory: Path) -> dict[str, str]:
+    """An instance's environment: only one has a host cache, whatever the user's own has."""
+    cache = str(memory / "cache") if loader == CACHED else "off"
+    return {**config.environ, "XDG_CACHE_HOME": str(memory), "HOIST_CACHE": cache}
+
+
+def _is_local(storage: Storage) -> bool:
+    from hoist.storage.bucket import BucketObjects
+
+    return not (isinstance(storage, TreeStorage) and isinstance(storage.objects, BucketObjects))
 
 
 def find_models(storage: Storage, target: Target, names: Sequence[str] = ()) -> list[Model]:
@@ -130,34 +156,59 @@ def _local_file(storage: Storage, target: Target, version: Version, entry: FileE
 
 
 def _switches(
-    instances: Sequence[Instance], storage: Storage, model: Model, options: Options
+    instance: Instance,
+    target: Target,
+    storage: Storage,
+    model: Model,
+    options: Options,
+    config: Config,
+    memory: Path,
 ) -> Iterator[dict[str, Any]]:
-    from hoist.bench.loaders import Switch
+    """The first and second switch of one loader; a cache or mount that it goes through is new."""
+    from hoist.bench.switch_mount import SwitchMount
 
-    location = f"{storage.address}//{model.version}"
-    for instance in instances:
+    shutil.rmtree(memory / "cache", ignore_errors=True)
+    with ExitStack() as stack:
+        mount = None
+        if instance.loader in _MOUNTED:
+            cached = instance.loader == MOUNTED
+            mount = stack.enter_context(SwitchMount(target.address, config, memory / "mount", cached=cached))
+        # What it holds of the mount goes first.
+        stack.callback(instance.free)
         for which in ("first", "second"):
             first = which == "first"
             if first:
                 instance.free()
-                cached = drop([model.local]) if model.local else None
-            else:
-                cached = cached_fraction(model.local) if model.local else None
-            figures = instance.switch(Switch(location, first and options.hashed, options.access))
-            yield {
-                "storage": storage.address,
-                "kind": storage.kind,
-                "model": str(model.version),
-                "file": model.entry.path,
-                "size": model.entry.size,
-                "loader": instance.loader,
-                "switch": which,
-                "hashed": first and options.hashed and instance.loader != "hoist",
-                "access": options.access,
-                "cached_before": cached,
-                **figures,
-            }
-        instance.free()
+            yield _one(instance, storage, model, options, mount, first=first)
+
+
+def _one(
+    instance: Instance, storage: Storage, model: Model, options: Options, mount: SwitchMount | None, *, first: bool
+) -> dict[str, Any]:
+    from hoist.bench.loaders import Switch
+
+    cached = None
+    if model.local:
+        cached = drop([model.local]) if first else cached_fraction(model.local)
+    path = str(mount.path(model.version, model.entry.path)) if mount else None
+    before = mount.fetched() if mount else 0
+    hashed = first and options.hashed
+    figures = instance.switch(Switch(f"{storage.address}//{model.version}", hashed, options.access, path))
+    if mount:
+        figures["bytes_read"] = mount.fetched() - before
+    return {
+        "storage": storage.address,
+        "kind": storage.kind,
+        "model": str(model.version),
+        "file": model.entry.path,
+        "size": model.entry.size,
+        "loader": instance.loader,
+        "switch": "first" if first else "second",
+        "hashed": hashed and instance.loader not in ("hoist", CACHED),
+        "access": options.access,
+        "cached_before": cached,
+        **figures,
+    }
 
 
 def _limits(storage: Storage, model: Model) -> Iterator[dict[str, Any]]:

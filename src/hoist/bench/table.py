@@ -8,6 +8,8 @@ from typing import Any
 
 Record = Mapping[str, Any]
 GIB = 1 << 30
+# More do not fit beside each other.
+_LOADERS_BESIDE = 2
 _LIMITS = {
     "direct": "disk, direct I/O",
     "cached": "page cache, plain reads",
@@ -49,7 +51,10 @@ def _block(storage: str, here: list[Record], limits: list[Record], real: Mapping
     for which in ("first", "second"):
         found = [record for record in here if record["switch"] == which]
         title = f"{storage}, {which} switch" + (f", median of {runs} runs" if runs > 1 else "")
-        lines += [*align(_rows(title, found, real)), ""]
+        loaders = list(dict.fromkeys(record["loader"] for record in found))
+        for at in range(0, len(loaders), _LOADERS_BESIDE):
+            group = loaders[at : at + _LOADERS_BESIDE]
+            lines += [*align(_rows(title, [record for record in found if record["loader"] in group], real)), ""]
     for limit in (limit for limit in limits if limit["storage"] == storage):
         rate = limit["bytes_per_second"] / 1e6
         lines.append(f"raw limit in this run: {rate:,.0f} MB/s ({_LIMITS[limit['limit']]}, {limit['depth']} at once)")

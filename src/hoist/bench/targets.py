@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from hoist.bench.comparison import Case, Summary, cases
+from hoist.bench.mount_targets import mount_targets
 from hoist.bench.table import Record
+from hoist.bench.target import Target
 
 HEADINGS = ("work", "target", "measured", "met", "beside it")
 _OWN, _DIRECT = "hoist", "hoist-direct"
 _RUNAI = ("runai", "runai-unlimited")
 _LOAD_MEMORY, _VERB_MEMORY = 256, 512
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One line of the table; `met` is None where it takes a person to say."""
-
-    work: str
-    target: str
-    measured: str
-    met: bool | None
-    beside: str = ""
-
-    @property
-    def row(self) -> list[str]:
-        """Its cells."""
-        return [self.work, self.target, self.measured, {True: "yes", False: "NO", None: "-"}[self.met], self.beside]
 
 
 def target_rows(records: Sequence[Record]) -> list[list[str]]:
@@ -39,7 +24,7 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    return [target.row for target in found]
+    return [target.row for target in [*found, *mount_targets(records)]]
 
 
 def _kind(case: Case) -> str:

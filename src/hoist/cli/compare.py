@@ -10,7 +10,7 @@ from hoist.cli.text import print_json, printable, show_seconds
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hoist.bench.load import Options
     from hoist.cli.parser import Commands, Parser
@@ -53,7 +53,7 @@ def add_suite(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="directory, checkpoint, bucket, public, publish, select, small or packs (may be repeated)",
+        help="directory, checkpoint, bucket, public, publish, select, small, packs or mount (may be repeated)",
     )
     _add_loads(parser)
     _add_own(parser)
@@ -118,11 +118,12 @@ def run_targets(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.comparison import load_markdown, markdown_table
+    from hoist.bench.mount_table import mount_markdown
     from hoist.bench.records import read_records
     from hoist.bench.targets import HEADINGS, target_rows
 
     records = [record for file in args.files for record in read_records(Path(file))]
-    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records)]
+    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records), *mount_markdown(records)]
     if args.markdown:
         write_text(args.markdown, ["# Targets, and what was measured", "", *_origin(records), "", *lines])
     else:
@@ -165,13 +166,12 @@ def run_profile(args: Namespace) -> int:
     from hoist.bench.suite import run_profiles
     from hoist.config import load_config
 
-    _check_scale(args)
+    check_scale(args)
     if args.locations:
         config = load_config()
         found = [profile_load(place, config, args.state) for place in args.locations]
     else:
-        say = (lambda line: None) if args.quiet else _say
-        found = run_profiles(args.scale, args.server, Path(args.folder) if args.folder else None, say)
+        found = run_profiles(args.scale, args.server, Path(args.folder) if args.folder else None, say_to(args))
     lines = [line for profile in found for line in [*profile_markdown(profile), ""]]
     if args.markdown:
         write_text(args.markdown, ["# Where the CPU seconds of a load go", "", *lines])
@@ -187,7 +187,8 @@ def _add_own(parser: Parser) -> None:
     completes(add("--folder", metavar="FOLDER", help="where copies go: on the disk that is measured"), "folder")
 
 
-def _check_scale(args: Namespace) -> None:
+def check_scale(args: Namespace) -> None:
+    """Raise UsageError for a scale that is none."""
     from hoist.errors import UsageError
 
     if not 0 < args.scale <= 1:
@@ -217,12 +218,12 @@ def run_load(args: Namespace) -> int:
 
 def run_suite(args: Namespace) -> int:
     """Compare loads on storages of the benchmark's own."""
-    from hoist.bench.suite import CASES, Suite
+    from hoist.bench.suite import USUAL, Suite
     from hoist.bench.suite import run_suite as run
 
-    _check_scale(args)
-    suite = Suite(args.case or tuple(CASES), args.scale, args.server, _options(args))
-    finish(args, run(suite, teller(args), (lambda line: None) if args.quiet else _say))
+    check_scale(args)
+    suite = Suite(args.case or USUAL, args.scale, args.server, _options(args))
+    finish(args, run(suite, teller(args), say_to(args)))
     return 0
 
 
@@ -235,6 +236,11 @@ def _options(args: Namespace) -> Options:
     check_repeat(args)
     states = (COLD, WARM) if args.state == "both" else (args.state,)
     return Options(choose_peers(args.peer), args.repeat, states, Path(args.folder) if args.folder else None)
+
+
+def say_to(args: Namespace) -> Callable[[str], None]:
+    """Says each step on standard error, unless it shall be quiet."""
+    return (lambda line: None) if args.quiet else _say
 
 
 def _say(line: str) -> None:
@@ -253,6 +259,7 @@ def teller(args: Namespace) -> Any:
     """Takes each record as it comes: to the file of --record, and to standard error in words."""
     from pathlib import Path
 
+    from hoist.bench.mount_table import mount_line
     from hoist.bench.records import append_records
 
     def tell(record: dict[str, Any]) -> None:
@@ -261,7 +268,9 @@ def teller(args: Namespace) -> Any:
             append_records(Path(args.record), [record])
         if args.quiet:
             return
-        if "skipped" in record:
+        if record["bench"] == "mount":
+            line = mount_line(record)
+        elif "skipped" in record:
             line = f"{record['loader']}: not measured: {record['skipped']}"
         elif record["bench"] == "select":
             line = f"{record['selection']}: {record['read_bytes'] / record['asked_bytes']:.2f} x what was asked"
@@ -279,13 +288,14 @@ def teller(args: Namespace) -> Any:
 def finish(args: Namespace, records: list[dict[str, Any]]) -> None:
     """Show the tables or the JSON."""
     from hoist.bench.comparison import load_markdown, load_tables
+    from hoist.bench.mount_table import mount_markdown, mount_tables
 
     if args.markdown:
-        write_text(args.markdown, load_markdown(records))
+        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records)])
     if args.json:
         print_json(records)
         return
-    print("\n".join(printable(line) if line else line for line in ["", *load_tables(records)]))
+    print("\n".join(printable(line) if line else line for line in ["", *load_tables(records), *mount_tables(records)]))
 
 
 def write_text(file: str, lines: Sequence[str]) -> None:

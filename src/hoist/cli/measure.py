@@ -79,6 +79,7 @@ def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
     add("--access", choices=("sequential", "tensors"), default="sequential", help="whole files, or tensor by tensor")
+    add("--mounted", action="store_true", help="load from buckets through hoist mount and the host cache too")
     add("--repeat", type=int, default=1, metavar="N", help="runs, of which medians are shown (default: 1)")
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     add_quiet(parser)
@@ -195,7 +196,7 @@ def _options(args: Namespace, names: Sequence[str] = ()) -> Options:
 
     if args.repeat < 1:
         raise UsageError(f"--repeat is 1 or more, not {args.repeat}")
-    return Options(args.repeat, not args.no_hash, args.access, names=names)
+    return Options(args.repeat, not args.no_hash, args.access, names=names, mounted=args.mounted)
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from hoist.testing.servers.base import Answer, S3Server, Traits
 from hoist.testing.servers.faults import FaultServer, Rule
 from hoist.testing.servers.moto import MotoServer
-from hoist.testing.servers.nginx import NginxServer
+from hoist.testing.servers.nginx import NginxBucket, NginxServer
 from hoist.testing.servers.origins import FolderOrigin, ServerOrigin
 from hoist.testing.servers.radosgw import RadosgwServer
 from hoist.testing.servers.rclone import RcloneServer
@@ -30,6 +30,7 @@ __all__ = [
     "FaultServer",
     "FolderOrigin",
     "MotoServer",
+    "NginxBucket",
     "NginxServer",
     "RadosgwServer",
     "RcloneServer",

@@ -44,8 +44,10 @@ class Children:
         """The ids of the processes started and not yet stopped, the warden's included."""
         return (self._warden.pid, *(process.pid for process in self._processes.values()))
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Start `command` in the background; its output goes to the log `name`.
+    def start(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> None:
+        """Start `command` in the background, in `folder` or that of the processes; its output goes to the log `name`.
 
         The environment is a bare one plus `env`: settings of the user's own (RCLONE_*, CEPH_ARGS, AWS_*) must not
         change what a test server is. Raises LocalError when the program cannot be started.
@@ -58,7 +60,7 @@ class Children:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    cwd=self.folder,
+                    cwd=folder or self.folder,
                     env=bare | dict(env or {}),
                     start_new_session=True,
                 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from hoist.errors import LocalError
 from hoist.testing.servers.base import S3Server, Traits, find_program, missing_programs
 from hoist.testing.servers.children import Children
-from hoist.testing.servers.ports import LOOPBACK
+from hoist.testing.servers.ports import LOOPBACK, free_port
 
 _CONFIGURATION = """\
 {user}
@@ -19,7 +21,7 @@ pid {work}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off;
+    {log}
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000;
@@ -33,9 +35,21 @@ http {{
         listen {address};
         merge_slashes off;
         root "{data}";
+        {locations}
     }}
 }}
 """
+_LISTING = """\
+location / {{
+            error_page 418 = @listing;
+            if ($args ~ "(^|&)(list-type|prefix|delimiter|max-keys|location)") {{ return 418; }}
+            if ($uri ~ "^/[^/]+/?$") {{ return 418; }}
+            if (-d $request_filename) {{ return 404; }}
+        }}
+        location @listing {{ proxy_pass http://{listing}; }}"""
+_LOG = """\
+log_format traffic "$body_bytes_sent";
+    access_log {path} traffic;"""
 
 
 class NginxServer(S3Server):
@@ -80,8 +94,34 @@ class NginxServer(S3Server):
                 work=children.folder,
                 address=f"{LOOPBACK}:{port}",
                 data=data,
+                **self._more(children, data),
             )
         )
         nginx = find_program("nginx")
         assert nginx is not None, "start() has asked unavailable()"
         children.start("nginx", [nginx, "-e", "stderr", "-p", str(children.folder), "-c", str(configuration)])
+
+    def _more(self, children: Children, data: str) -> Mapping[str, str]:
+        """What a server of this kind has besides."""
+        return {"log": "access_log off;", "locations": ""}
+
+
+class NginxBucket(NginxServer):
+    """The same with listings, which come from a small program behind it, so that it can be mounted; it counts what it sent.
+
+    Folders are no objects: nginx would send a client that asks for one elsewhere.
+    """
+
+    def traffic(self) -> tuple[int, int]:
+        """The requests that it has answered so far, and the bytes of their bodies."""
+        sent = (self._running().folder / "traffic.log").read_text().split()
+        return len(sent), sum(map(int, sent))
+
+    def _more(self, children: Children, data: str) -> Mapping[str, str]:
+        port = free_port()
+        program = Path(__file__).with_name("listing.py")
+        children.start("listing", [sys.executable, "-I", "-S", str(program), data, str(port)])
+        return {
+            "log": _LOG.format(path=children.folder / "traffic.log"),
+            "locations": _LISTING.format(listing=f"{LOOPBACK}:{port}"),
+        }
