@@ -69,7 +69,8 @@ def mount_line(record: Record) -> str:
     if "skipped" in record:
         return f"{record['mount']}: not measured: {record['skipped']}"
     rate = record["bytes"] / record["seconds"] / 1e6
-    given_up = "" if record["whole"] else f", given up at {record['bytes'] / record['size']:.0%}"
+    asked = record["size"] * record.get("readers", 1)
+    given_up = "" if record["whole"] else f", given up at {record['bytes'] / asked:.0%}"
     return f"{record['work']} {record['mount']}: {record['seconds']:.2f} s, {rate:,.0f} MB/s{given_up}"
 
 
