@@ -10,11 +10,12 @@ import gc
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,9 @@ def run_child(task: Mapping[str, Any], environ: Mapping[str, str], before: Seque
     try:
         out, said = process.communicate(json.dumps(task), timeout=limit)
     except BaseException as error:
-        # With whatever programs it runs: they are its session's.
-        os.killpg(process.pid, 9)
+        # With whatever programs it runs: they are its session's. It may have ended this moment.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
             raise LocalError(f"{task.get('loader', task['do'])} was not done after {limit:.0f} s") from None
