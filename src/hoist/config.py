@@ -74,7 +74,7 @@ class EngineConfig:
     """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
 
     `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
-    `direct`: cold local files are read past the page cache, which is faster once and leaves nothing for a second load.
+    `direct`: cold local files are read past the page cache, which leaves nothing for a second load; see docs/storages.md.
     `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
     them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
     """

@@ -1,7 +1,8 @@
 """Reading a local file past the page cache, straight from the disk into the caller's memory.
 
-Where the page cache has nothing of a file, its own bookkeeping costs more than a fast disk does. What is read so is not
-there for the next load, or for another process: it is for models that are loaded once.
+Where the page cache fills with small pages (a kernel or file system without large folios), its own bookkeeping costs more
+than a fast disk does. What is read so is not there for the next load, or for another process: it is for models that are
+loaded once.
 """
 
 from __future__ import annotations
