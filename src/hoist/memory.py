@@ -8,12 +8,12 @@ from __future__ import annotations
 import gc
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from hoist.errors import LocalError
 
 # Smaller pieces gain nothing from large pages, and a large page for each would waste memory.
-HUGE_BYTES = 2 << 20
+_HUGE_BYTES = 2 << 20
 
 
 def allocate(size: int) -> mmap.mmap:
@@ -26,9 +26,15 @@ def allocate(size: int) -> mmap.mmap:
         memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError, ValueError) as error:
         raise LocalError(f"no memory for {size} bytes: {getattr(error, 'strerror', None) or error}") from None
-    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    prefer_large_pages(memory)
     return memory
+
+
+def prefer_large_pages(memory: mmap.mmap) -> None:
+    """Ask for large pages, where the system has them and they are worth it; it may not give them."""
+    if len(memory) >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from hoist.errors import DamagedBlock, HoistError, InvalidManifest
 from hoist.model.reference import parse_reference
 from hoist.progress import Progress
 from hoist.storage.tree import TreeStorage
-from hoist.testing.servers import FaultServer, FolderOrigin, Rule
+from hoist.testing.servers import FaultServer, Rule
 from hoist.testing.servers.fault_kinds import Flip
 from hoist.transfer.verify import verify_version
 from makers import Raw, directory_storage, noise, opened, publish, safetensors_bytes
+from places import public_bucket
 
 EVERY = os.environ.get("HOIST_TEST_EVERY_BIT") == "1"
 MIB = 1 << 20
@@ -99,10 +100,8 @@ def test_one_bit_of_every_byte_at_rest_and_mapped(small: Path, load: str) -> Non
 @pytest.fixture
 def flipping(small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     """The same storage as a public bucket, `here`."""
-    with FaultServer(FolderOrigin(small)) as server:
-        for field, value in (("URL", "s3://models"), ("ENDPOINT", server.endpoint), ("ANONYMOUS", "true")):
-            monkeypatch.setenv(f"HOIST_STORAGE_HERE_{field}", value)
-        monkeypatch.setenv("HOIST_RETRY_SECONDS", "0")
+    monkeypatch.setenv("HOIST_RETRY_SECONDS", "0")
+    with public_bucket(small, monkeypatch) as server:
         yield server
 
 

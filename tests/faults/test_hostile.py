@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from hoist.model.manifest import BLOCKS_TYPE, FILEPATH, FileEntry, Manifest, dig
 from hoist.storage import layout
 from hoist.storage.base import Version
 from makers import Raw, blocks_of, directory_storage, files_below, noise, safetensors_bytes, write_files
+from places import small_file_system
 from zygote import User, Zygote
 
 pytest_plugins = ["fault_users"]
@@ -170,14 +170,8 @@ def test_what_is_in_the_way_of_a_pull(published: User) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
-    (tmp_path / "disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=777", "hoist-test", str(tmp_path / "disk")]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("cannot mount a small file system here: needs root")
-    try:
-        yield tmp_path / "disk"
-    finally:
-        subprocess.run(["umount", tmp_path / "disk"], check=True)
+    with small_file_system(tmp_path / "disk", "3m", "777") as disk:
+        yield disk
 
 
 def test_a_full_disk(published: User, small_disk: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 import hoist
 from hoist.errors import DamagedBlock
-from hoist.testing.servers import FaultServer, FolderOrigin, Rule
+from hoist.testing.servers import FaultServer, Rule
 from hoist.testing.servers.fault_kinds import Flip
 from makers import directory_storage, files_below, noise, publish, write_files
+from places import public_bucket
 
 FILES = {f"{n:02}.json": noise(300 + n, n) for n in range(20)}
 FILES["big.bin"] = noise(70_000, 99)
@@ -23,10 +24,8 @@ def flipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultS
     """A version with packs in a public bucket, `here`."""
     with directory_storage(tmp_path / "models") as storage:
         assert publish(write_files(tmp_path / "source", FILES), storage, pack_below=256 << 10).packs == 1
-    with FaultServer(FolderOrigin(tmp_path)) as server:
-        for field, value in (("URL", "s3://models"), ("ENDPOINT", server.endpoint), ("ANONYMOUS", "true")):
-            monkeypatch.setenv(f"HOIST_STORAGE_HERE_{field}", value)
-        monkeypatch.setenv("HOIST_RETRY_SECONDS", "0")
+    monkeypatch.setenv("HOIST_RETRY_SECONDS", "0")
+    with public_bucket(tmp_path, monkeypatch) as server:
         yield server
 
 

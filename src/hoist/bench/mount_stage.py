@@ -12,13 +12,14 @@ from hoist.bench.mount import Material, Options, run_mounts
 from hoist.bench.small_files import make_small_files
 from hoist.bench.stage import PUBLIC, Stage, set_stage
 from hoist.errors import LocalError, UsageError
+from hoist.model.packs import PACK_BELOW
 from hoist.storage.base import Version
 from hoist.verbs import publish
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
 MODEL = next(fixture for fixture in FIXTURES if fixture.model == "sd15/anything-v5.0")
-SMALL_FILES, SMALL_BYTES, _PACK_BELOW = 10_000, 100_000, 256 << 10
+SMALL_BYTES = 100_000
 _SMALL = Version("bench/small", "v1")
 # The file, what is published of it, and what a mount keeps of it; and as much again for what is on its way.
 _ROOM = 4
@@ -63,7 +64,7 @@ def set_material(stage: Stage, scale: float, small_files: int, options: Options,
         make_small_files(stage.home / "small", small_files, SMALL_BYTES)
         where = f"{stage.publish_to(PUBLIC)}//{small}"
         # They appear in a bucket, which has packs; the folder behind it would have none by itself.
-        publish(stage.home / "small", where, pack_below=_PACK_BELOW, config=stage.config)
+        publish(stage.home / "small", where, pack_below=PACK_BELOW, config=stage.config)
         shutil.rmtree(stage.home / "small")
     say(f"mounting, {options.repeat} times each way")
     return Material(version, MODEL.file_name, size, small)

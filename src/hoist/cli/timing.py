@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from hoist.config import load_config
 from hoist.errors import UsageError
 from hoist.model.reference import looks_like_location, parse_location
 from hoist.progress import Progress
@@ -140,10 +141,11 @@ def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
     if path.exists() or not looks_like_location(wanted.place):
         return _open_local(path, wanted.files)
     location = parse_location(wanted.place)
-    storage, engine = connect(location.storage)
+    config = load_config()
+    storage, engine = connect(location.storage, config)
     counting = Counting(storage)
     try:
-        opened = open_version(counting, location.reference, engine, enabled_cache())
+        opened = open_version(counting, location.reference, engine, enabled_cache(config))
         names = weight_files(opened, wanted.files or None, _suffixes(list(opened.files), wanted.files))
         sources = tuple(opened.source(name) for name in names)
     except BaseException:

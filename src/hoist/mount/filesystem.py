@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from threading import Lock
@@ -67,10 +67,7 @@ class OpenFile:
 
 
 class FileSystem:
-    """The tree of one or several storages. Safe for many threads.
-
-    `invalidate(parent, name)` is called when a name has got another node.
-    """
+    """The tree of one or several storages. Safe for many threads."""
 
     def __init__(
         self,
@@ -81,7 +78,6 @@ class FileSystem:
         levels: bool,
     ) -> None:
         self.options = options
-        self.invalidate: Callable[[int, str], None] = lambda parent, name: None
         self._shelves = shelves
         self._contents = contents
         self._began_ns = time.time_ns()
@@ -127,11 +123,6 @@ class FileSystem:
             return Found(self._make(parent, name, stat.S_IFDIR, 0, published, what, path=path, named=named), life)
         node = self._make(parent, name, stat.S_IFDIR, 0, self._began_ns, ("group", *where), path=path, named=GROUP)
         return Found(node, life)
-
-    def ino_of(self, parent: Node, name: str, named: Named | Shelf) -> tuple[int, int]:
-        """The number and kind of a name, for listings."""
-        node = self.found(parent, name, named).node
-        return node.ino, node.kind
 
     def mode(self, node: Node) -> int:
         """Kind and permissions."""

@@ -16,8 +16,8 @@ class Node:
     """One folder, file or link. `number` is what the kernel calls it, `ino` what stat shows: the same for as long as its
     content is. `kind` is a file type of stat's, `path` where it is in its shelf's catalogue, or in its version (`shelved`).
 
-    `cached` and `passed` count the handles that are open through the page cache of this node, and past it: the kernel
-    has no node with both.
+    `cached` counts the handles that are open through the page cache of this node: the kernel has no node with such
+    handles and others that go past it.
     """
 
     number: int
@@ -33,7 +33,6 @@ class Node:
     shelved: Shelved | None = None
     lookups: int = 0
     cached: int = 0
-    passed: int = 0
     lock: Lock = field(default_factory=Lock, repr=False)
 
 

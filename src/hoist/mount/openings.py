@@ -113,7 +113,6 @@ class Contents:
             opened.opens += 1
             backing = self._backing(opened, node)
             if backing:
-                node.passed += 1
                 self._metrics.count("passthrough_opens")
                 return opened.content, backing
             node.cached += 1
@@ -129,9 +128,7 @@ class Contents:
         with self._lock:
             opened = self._open[content.blocks.file_digest]
             opened.opens -= 1
-            if backing:
-                node.passed -= 1
-            else:
+            if not backing:
                 node.cached -= 1
                 opened.nodes[node] -= 1
                 if not opened.nodes[node]:
@@ -169,7 +166,7 @@ class Contents:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 if os.fstat(fd).st_size == source.size:
-                    return LocalStore(source.blocks, fd, self._trusted)
+                    return LocalStore(source.blocks, fd, self._buffers, self._trusted)
                 os.close(fd)
             except OSError as error:
                 _LOG.warning("%s: %s", path, error.strerror)

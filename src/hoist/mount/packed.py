@@ -6,19 +6,18 @@ from threading import Event, Lock
 
 from hoist.model.blocks import FileBlocks
 from hoist.model.manifest import FileEntry
+from hoist.model.packs import PACK_BELOW
 from hoist.mount.stores import BlockMemory, MemoryStore
 from hoist.mount.workers import Shared, Workers
 from hoist.read.cache.record import entry_name
 from hoist.read.engine import Engine
-from hoist.read.packs import PackedFiles
+from hoist.read.packs import LEAST_REQUEST_BYTES, PLAIN_READS, PackedFiles
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import OnBytes
 
-# The pack index is a request too: who reads so few small files is better off without it.
-_PLAIN_READS = 2
-# With the last small file that begins in it, a window is no more than one request for packs (4 MiB).
-_WINDOW_BYTES = (4 << 20) - (256 << 10)
+# With the last small file that begins in it, a window is no more than one request for packs.
+_WINDOW_BYTES = LEAST_REQUEST_BYTES - PACK_BELOW
 # Windows that are brought ahead of somebody who reads one after the other.
 _AHEAD = 3
 
@@ -45,7 +44,7 @@ class Packs:
         """
         with self._lock:
             self._reads += 1
-            few = self._reads <= _PLAIN_READS
+            few = self._reads <= PLAIN_READS
         packed = None if few else self._index()
         number = self._window_of.get(digest)
         if packed is None or number is None:

@@ -238,8 +238,9 @@ class LocalStore:
     It trusts that nobody changes the file afterwards, as loading does; `trusted` remembers which files were verified.
     """
 
-    def __init__(self, blocks: FileBlocks, fd: int, trusted: TrustedFiles | None = None) -> None:
+    def __init__(self, blocks: FileBlocks, fd: int, buffers: Buffers, trusted: TrustedFiles | None = None) -> None:
         self.fd: int | None = fd
+        self._buffers = buffers
         self._blocks = blocks
         self._right = bytearray(len(blocks))
         self._left = len(blocks)
@@ -278,17 +279,18 @@ class LocalStore:
 
     def acquire(self, request: Request) -> memoryview:
         """As a sink: a buffer to hash in; the bytes are in the page cache afterwards."""
-        return memoryview(allocate(request.size))[: request.size]
+        return self._buffers.take(request.size)
 
     def commit(self, request: Request, view: memoryview) -> None:
         """As a sink: these blocks are right."""
+        self._buffers.give(view)
         with self._lock:
             for index in range(request.first, request.last):
                 self._left -= 1 - self._right[index]
                 self._right[index] = 1
 
     def release(self, view: memoryview) -> None:
-        """As a sink: the memory goes when nobody refers to it."""
+        """As a sink: an engine that was stopped may still write there, so nobody else does."""
 
     def close(self) -> None:
         """Close the file; pieces of it that are being sent stay until they are."""

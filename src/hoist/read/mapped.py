@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import LocalError
-from hoist.memory import HUGE_BYTES
+from hoist.memory import prefer_large_pages
 from hoist.pagecache import cached_fraction
 from hoist.read.cache.file import CachedFile
 from hoist.read.source import Source, local_error
@@ -106,9 +106,7 @@ def _map(fd: int, path: Path, size: int) -> mmap.mmap:
     except OSError as error:
         os.close(fd)
         raise LocalError(f"cannot map {path}: {error.strerror}") from None
-    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+    prefer_large_pages(memory)
     return memory
 
 

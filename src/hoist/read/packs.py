@@ -36,8 +36,10 @@ OnFile = Callable[[str, memoryview], None]
 
 # Bytes that nobody wants, between two files that somebody does, cost less than another request.
 _GAP_BYTES = 1 << 20
+# The pack index is a request too: who reads no more small files than that is better off without it.
+PLAIN_READS = 2
 # Smaller requests would be too many; larger ones too few at once, and of too much memory.
-_LEAST_REQUEST_BYTES, _MOST_REQUEST_BYTES = 4 << 20, 8 << 20
+LEAST_REQUEST_BYTES, _MOST_REQUEST_BYTES = 4 << 20, 8 << 20
 _WINDOW_BYTES = 4 << 20
 _BATCH_BYTES = 32 << 20
 _KEPT_BYTES = 32 << 20
@@ -184,7 +186,7 @@ class PackedFiles:
                 size += self.index.packs[number].files[at].size
         traits = self._opened.storage.traits
         request_bytes = min(
-            traits.request_bytes, _MOST_REQUEST_BYTES, max(_LEAST_REQUEST_BYTES, size // (4 * traits.connections))
+            traits.request_bytes, _MOST_REQUEST_BYTES, max(LEAST_REQUEST_BYTES, size // (4 * traits.connections))
         )
         for number, those in by_pack.items():
             laid = self._laid(number)

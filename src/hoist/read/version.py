@@ -18,12 +18,9 @@ from hoist.model.reference import Reference
 from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.file import RangeReader, VerifiedFile
-from hoist.read.packs import PackedFiles, open_packs
+from hoist.read.packs import PLAIN_READS, PackedFiles, open_packs
 from hoist.read.source import Source, stored_source
 from hoist.storage.base import Storage, StoredFile, Version
-
-# The pack index is a request too: who reads so few files is better off without it.
-_PLAIN_READS = 2
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class OpenedVersion:
         Who reads several gets those that lie beside them along, where the version has packs.
         """
         size = self.entry(path).size
-        if size < MOST_PACK_BELOW and next(self._reads) >= _PLAIN_READS:
+        if size < MOST_PACK_BELOW and next(self._reads) >= PLAIN_READS:
             packed = self.small_files()
             if packed and path in packed:
                 return packed.read(path)

@@ -68,16 +68,11 @@ class Loading:
             for (source, ranges), file in zip(wanted, cached, strict=True):
                 placed.append(self._place(source, ranges, staging, file))
             self.on_phase("fetch")
-            told = [
-                want for each, file in zip(placed, cached, strict=True) if not file for want in self._wants(each, peek)
-            ]
-            deliver(told, self.engine, on_bytes=self.on_bytes)
-            # Of these the filling of the cache has told.
-            silent = replace(self, on_bytes=None)
-            quiet = [
-                want for each, file in zip(placed, cached, strict=True) if file for want in silent._wants(each, peek)
-            ]
-            deliver(quiet, self.engine)
+            # Of what is mapped in the cache, its filling has told already.
+            for through_cache, teller in ((False, self), (True, replace(self, on_bytes=None))):
+                those = [each for each, file in zip(placed, cached, strict=True) if bool(file) is through_cache]
+                wants = [want for each in those for want in teller._wants(each, peek)]
+                deliver(wants, self.engine, on_bytes=teller.on_bytes)
             self.on_phase("transfer")
             for each in placed:
                 each.finish()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ import torch
 import hoist
 from hoist.config import load_config
 from hoist.errors import HoistWarning, InvalidConfig
-from hoist.testing.servers import FaultServer, FolderOrigin
+from hoist.testing.servers import FaultServer
 from makers import finish, run_python
+from places import public_bucket, small_file_system
 
 MIB = 1 << 20
 TENSORS = {"a": torch.arange(3_000_000.0), "b": torch.arange(1_000_000), "c": torch.ones(3).half()}
@@ -33,9 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultSer
     hoist.publish(tmp_path / "source", f"{tmp_path}/models//m:v1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HOIST_CACHE", str(tmp_path / "cache"))
-    with FaultServer(FolderOrigin(tmp_path)) as server:
-        for field, value in (("URL", "s3://models"), ("ENDPOINT", server.endpoint), ("ANONYMOUS", "true")):
-            monkeypatch.setenv(f"HOIST_STORAGE_HERE_{field}", value)
+    with public_bucket(tmp_path, monkeypatch) as server:
         yield server
 
 
@@ -151,14 +149,8 @@ def test_a_cache_that_cannot_be_used_costs_a_warning(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
-    (tmp_path / "disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "hoist-test", str(tmp_path / "disk")]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("cannot mount a small file system here: needs root")
-    try:
-        yield tmp_path / "disk"
-    finally:
-        subprocess.run(["umount", tmp_path / "disk"], check=True)
+    with small_file_system(tmp_path / "disk", "4m", "700") as disk:
+        yield disk
 
 
 def test_the_configuration(tmp_path: Path) -> None:
