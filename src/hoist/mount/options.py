@@ -22,6 +22,8 @@ _IGNORED = frozenset((
 # fmt: on
 _IGNORED_PREFIXES = ("x-", "comment=", "context=", "fsname=", "subtype=", "max_read=", "retry=")
 _NUMBER = re.compile(r"[0-9]{1,10}")
+# Permissions only: no sticky or set-id bits.
+_OCTAL = re.compile(r"0?[0-7]{1,3}")
 MEMORY_BYTES = 256 << 20
 LEAST_MEMORY = 32 << 20
 
@@ -109,14 +111,16 @@ def _number(text: str) -> int:
 
 
 def _octal(text: str) -> int:
-    found = int(text, 8)
-    if not 0 <= found <= 0o777:
+    if not _OCTAL.fullmatch(text):
         raise ValueError(f"{text!r} is no umask: write it in octal, as 022")
-    return found
+    return int(text, 8)
 
 
 def _seconds(text: str) -> float:
-    return float(text.removesuffix("s"))
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError:
+        raise ValueError(f"{text!r} is no number of seconds") from None
 
 
 _FLAGS: dict[str, dict[str, Any]] = {
