@@ -23,7 +23,7 @@ _IGNORED = frozenset((
 _IGNORED_PREFIXES = ("x-", "comment=", "context=", "fsname=", "subtype=", "max_read=", "retry=")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 # Permissions only: no sticky or set-id bits.
-_OCTAL = re.compile(r"0?[0-7]{1,3}")
+_OCTAL = re.compile(r"(0o)?0*[0-7]{1,3}")
 MEMORY_BYTES = 256 << 20
 LEAST_MEMORY = 32 << 20
 
