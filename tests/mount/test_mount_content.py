@@ -10,6 +10,7 @@ from mounting import Inside, inside, wait_for
 
 from hoist.config import EngineConfig
 from hoist.errors import StorageUnavailable
+from hoist.mount.content import Content
 from hoist.storage.base import Storage, StoredFile, Traits
 from hoist.storage.wrap import Counting, Faulty, Wrapper
 from makers import memory_storage, noise, put_version
@@ -61,6 +62,7 @@ class Reader:
         if views is not None:
             answer(views, None)
         else:
+            assert isinstance(self.opened.content, Content)
             self.within.files.read(self.opened.content, begin, end, answer)
         return done, found
 
@@ -135,7 +137,9 @@ def test_the_prefetch_brings_the_file_in_order_and_stops_when_it_is_closed() -> 
     wait_for(lambda: len(gated.offsets) >= 2)
     second.close()
     gated.gate.set()
-    wait_for(lambda: not second.opened.content.busy)
+    content = second.opened.content
+    assert isinstance(content, Content)
+    wait_for(lambda: not content.busy)
     assert len(gated.offsets) < 10
 
 

@@ -28,6 +28,19 @@ class _Waiter:
     answer: Answer
 
 
+class WholeFile:
+    """A small file whose verified bytes are here, all of them: there is nothing to fetch, and nobody to tell."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+
+    def ready(self, begin: int, end: int) -> Sequence[memoryview]:
+        """The bytes, cut at the file's end."""
+        return (self.data[begin:end],)
+
+
 class Content:
     """A file of a version. `on_complete` is told once, when its store has all of it.
 

@@ -81,6 +81,7 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
         device = open_device(plan.point, ",".join(plan.storages), allow_other=options.allow_other)
         session = Session(device, files, metrics, stack_depth=_depth(options, cache))
         contents.on_renewed = session.notify
+        contents.give = session.give
         stack.callback(_finish, device, session)
         session.start(options.threads)
         if not session.ready.wait(_READY_SECONDS):

@@ -17,12 +17,12 @@ from threading import Lock
 
 from hoist.errors import Cancelled, NotFound, PermissionDenied, UsageError
 from hoist.model.manifest import FileEntry
-from hoist.mount.content import Answer, Content
+from hoist.mount.content import Answer, Content, WholeFile
 from hoist.mount.nodes import ROOT, Node, Nodes
 from hoist.mount.openings import Contents
 from hoist.mount.options import MountOptions
 from hoist.mount.shelf import NeedsStorage, Shelf, Shelved
-from hoist.mount.tree import GROUP, Folder, Link, Named, VersionRoot, number_of
+from hoist.mount.tree import GROUP, Folder, Link, Named, VersionRoot, file_place, number_of
 
 # What cannot change is remembered for a day.
 FOREVER = 86400.0
@@ -62,7 +62,7 @@ class OpenFile:
     """An open file; `backing` is what the kernel knows its whole content by, 0 if it reads through us."""
 
     node: Node
-    content: Content
+    content: Content | WholeFile
     backing: int
 
 
@@ -89,6 +89,7 @@ class FileSystem:
         if not levels:
             (self.root.shelf,) = shelves.values()
         self.nodes = Nodes(self.root)
+        contents.known = self.nodes.get
 
     def lookup(self, parent: Node, name: str, *, patient: bool) -> Found:
         """A name in a folder. Raises Absent, OSError, NeedsStorage, HoistError."""
@@ -195,7 +196,8 @@ class FileSystem:
     def _found_inside(self, parent: Node, shelved: Shelved, name: str, named: Named) -> Found:
         assert parent.shelf is not None
         path = f"{_inside(parent)}/{name}" if _inside(parent) else name
-        where = ("file", parent.shelf.name, str(shelved.opened.version), shelved.opened.manifest.digest, path)
+        opened = shelved.opened
+        where = file_place(parent.shelf.name, opened.version, opened.manifest.digest, path)
         published = shelved.root.published_ns or self._began_ns
         if isinstance(named, FileEntry):
             ino = number_of(*where)

@@ -17,7 +17,7 @@ class Node:
     content is. `kind` is a file type of stat's, `path` where it is in its shelf's catalogue, or in its version (`shelved`).
 
     `cached` counts the handles that are open through the page cache of this node: the kernel has no node with such
-    handles and others that go past it.
+    handles and others that go past it. `given`: its bytes were put into the kernel's page cache before it asked.
     """
 
     number: int
@@ -33,6 +33,7 @@ class Node:
     shelved: Shelved | None = None
     lookups: int = 0
     cached: int = 0
+    given: bool = False
     lock: Lock = field(default_factory=Lock, repr=False)
 
 

@@ -11,19 +11,21 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import RLock
 from typing import Protocol
 
 from hoist.errors import Damaged, NotFound
 from hoist.model.manifest import FileEntry
-from hoist.mount.content import Content
+from hoist.mount.content import Content, WholeFile
 from hoist.mount.metrics import Metrics
 from hoist.mount.nodes import Node
 from hoist.mount.options import MountOptions
 from hoist.mount.packed import PackedStore, Packs
 from hoist.mount.prefetch import Fetcher
 from hoist.mount.shelf import Shelf, Shelved
-from hoist.mount.stores import BlockMemory, Buffers, CachedStore, LocalStore, MemoryStore, Store
+from hoist.mount.stores import BlockMemory, Buffers, CachedStore, LocalStore, MemoryStore, Store, whole_key
+from hoist.mount.tree import file_place, number_of
 from hoist.read.cache.host import HostCache
 from hoist.read.source import Source
 from hoist.read.trust import TrustedFiles
@@ -60,7 +62,9 @@ class _Open:
 
 
 class Contents:
-    """All open files. `on_renewed(parent, name)` is told of names whose file has another node from now on."""
+    """All open files. `on_renewed(parent, name)` is told of names whose file has another node from now on; `give` puts a
+    small file's bytes into the kernel's page cache, by the number of a node that is `known` to the kernel.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,8 @@ class Contents:
         self.fetcher = fetcher
         self.backings: Backings | None = None
         self.on_renewed: Callable[[int, str], None] = lambda parent, name: None
+        self.give: Callable[[int, memoryview], None] | None = None
+        self.known: Callable[[int], Node | None] = lambda number: None
         self._options = options
         self._memory = memory
         self._metrics = metrics
@@ -94,12 +100,21 @@ class Contents:
         """Whether the file may get another node."""
         return self.backings is not None and entry.size >= SMALL_BYTES and entry.digest not in self._whole
 
-    def open(self, node: Node, *, patient: bool) -> tuple[Content, int]:
+    def open(self, node: Node, *, patient: bool) -> tuple[Content | WholeFile, int]:
         """The content of a file's node, and its backing, 0 for none. Raises NeedsStorage, and what a storage may."""
         entry = node.named
         assert isinstance(entry, FileEntry)
         assert node.shelf is not None
         assert node.shelved is not None
+        whole = self._memory.get(whole_key(entry.digest)) if entry.size < SMALL_BYTES else None
+        if whole is not None:
+            with self._lock:
+                unused = not node.cached
+                node.cached += 1
+            if unused:
+                # While others have it open, a page may wait for an answer that this very thread would have to give.
+                self._give(node, whole)
+            return WholeFile(whole), 0
         # The storage may be asked for the block table: not with the lock held.
         source = None
         if entry.digest not in self._open:
@@ -123,9 +138,12 @@ class Contents:
             self.fetcher.follow(content)
         return content, 0
 
-    def release(self, node: Node, content: Content, backing: int) -> None:
+    def release(self, node: Node, content: Content | WholeFile, backing: int) -> None:
         """One handle is closed."""
         with self._lock:
+            if isinstance(content, WholeFile):
+                node.cached -= 1
+                return
             opened = self._open[content.blocks.file_digest]
             opened.opens -= 1
             if not backing:
@@ -140,7 +158,7 @@ class Contents:
     def _begin(self, source: Source, shelf: Shelf, shelved: Shelved) -> _Open:
         content = Content(
             source,
-            self._store(source, shelved.opened),
+            self._store(source, shelf, shelved.opened),
             self._metrics,
             max(16 << 20, self._options.memory_bytes // _WINDOW_PART),
         )
@@ -160,7 +178,7 @@ class Contents:
         content.on_complete = lambda: self._completed(opened)
         return opened
 
-    def _store(self, source: Source, opened: OpenedVersion) -> Store:
+    def _store(self, source: Source, shelf: Shelf, opened: OpenedVersion) -> Store:
         path = source.local_path()
         if path is not None:
             try:
@@ -171,21 +189,33 @@ class Contents:
             except OSError as error:
                 _LOG.warning("%s: %s", path, error.strerror)
         if source.size < SMALL_BYTES:
-            return PackedStore(source.blocks, self._memory, self._packs_of(opened))
+            return PackedStore(source.blocks, self._memory, self._packs_of(shelf, opened))
         cached = self._cache.try_file(source.blocks, source.seen_as) if self._cache else None
         if cached is not None:
             return CachedStore(cached, MemoryStore(source.blocks, self._memory), self._buffers)
         return MemoryStore(source.blocks, self._memory)
 
-    def _packs_of(self, opened: OpenedVersion) -> Packs:
+    def _packs_of(self, shelf: Shelf, opened: OpenedVersion) -> Packs:
         """The packs of a version, for as long as some of the last versions. With the lock held."""
         key = id(opened)
         if key not in self._packs:
-            self._packs[key] = Packs(opened, self._memory)
+            self._packs[key] = Packs(opened, self._memory, partial(self._brought, shelf.name, opened))
             while len(self._packs) > _MOST_PACKED:
                 self._packs.popitem(last=False)
         self._packs.move_to_end(key)
         return self._packs[key]
+
+    def _brought(self, shelf: str, opened: OpenedVersion, path: str, data: memoryview) -> None:
+        """A small file is here that nobody has asked for yet."""
+        node = self.known(number_of(*file_place(shelf, opened.version, opened.manifest.digest, path)))
+        if node is not None and not node.cached:
+            self._give(node, data)
+
+    def _give(self, node: Node, data: memoryview) -> None:
+        """Spare the kernel the question for a small file's bytes; whoever asks all the same is answered."""
+        if self.give is not None and not node.given:
+            node.given = True
+            self.give(node.number, data)
 
     def _backing(self, opened: _Open, node: Node) -> int:
         """The number by which the kernel reads the file itself; 0 if it shall read through us. With the lock held."""

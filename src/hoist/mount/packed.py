@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from hoist.model.blocks import FileBlocks
 from hoist.model.manifest import FileEntry
 from hoist.model.packs import PACK_BELOW
-from hoist.mount.stores import BlockMemory, MemoryStore
+from hoist.mount.stores import BlockMemory, MemoryStore, whole_key
 from hoist.mount.workers import Shared, Workers
-from hoist.read.cache.record import entry_name
 from hoist.read.engine import Engine
 from hoist.read.packs import LEAST_REQUEST_BYTES, PLAIN_READS, PackedFiles
 from hoist.read.source import Source
@@ -23,11 +23,17 @@ _AHEAD = 3
 
 
 class Packs:
-    """The packed files of one version, in windows that are fetched as one, each once at a time."""
+    """The packed files of one version, in windows that are fetched as one, each once at a time.
 
-    def __init__(self, opened: OpenedVersion, memory: BlockMemory) -> None:
+    `on_ahead` is told of the path and the bytes of each file of a window that nobody has asked for yet.
+    """
+
+    def __init__(
+        self, opened: OpenedVersion, memory: BlockMemory, on_ahead: Callable[[str, memoryview], None] = lambda *_: None
+    ) -> None:
         self._opened = opened
         self._memory = memory
+        self._on_ahead = on_ahead
         self._lock = Lock()
         self._reads = 0
         self._packed: Shared[PackedFiles | None] | None = None
@@ -55,7 +61,7 @@ class Packs:
             self._last = number
         if onwards:
             for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._windows))):
-                if not self._memory.has((self._name(self._windows[ahead][0]), 0)):
+                if not self._memory.has(whole_key(self._windows[ahead][0].digest)):
                     self._fetch(packed, ahead, on_bytes, later=True)
         return True
 
@@ -94,22 +100,25 @@ class Packs:
                 return found
             fetch = self._fetching[number] = Shared(lambda: self._carry_out(packed, number, on_bytes))
         if later:
-            self._workers.submit(fetch.run)
+            self._workers.submit(lambda: self._bring_ahead(fetch, number))
         else:
             fetch.run()
         return fetch
+
+    def _bring_ahead(self, fetch: Shared[None], number: int) -> None:
+        fetch.run()
+        # Only now: whoever waits for one of these files has been told, and it is not kept waiting by this.
+        for file in self._windows[number]:
+            data = self._memory.get(whole_key(file.digest))
+            if data is not None:
+                self._on_ahead(file.path, data)
 
     def _carry_out(self, packed: PackedFiles, number: int, on_bytes: OnBytes) -> None:
         window = self._windows[number]
         files = {file.path: file for file in window}
 
         def keep(path: str, view: memoryview) -> None:
-            file = files[path]
-            blocks = self._opened.table.of(file.digest, file.size)
-            name = entry_name(blocks)
-            for index in range(len(blocks)):
-                begin, end = blocks.span(index)
-                self._memory.put((name, index), memoryview(bytes(view[begin:end])))
+            self._memory.put(whole_key(files[path].digest), memoryview(bytes(view)))
             on_bytes(len(view))
 
         try:
@@ -117,9 +126,6 @@ class Packs:
         finally:
             with self._lock:
                 self._fetching.pop(number, None)
-
-    def _name(self, file: FileEntry) -> str:
-        return entry_name(self._opened.table.of(file.digest, file.size))
 
 
 class PackedStore(MemoryStore):
@@ -129,6 +135,13 @@ class PackedStore(MemoryStore):
         super().__init__(blocks, memory)
         self._packs = packs
         self._file = blocks.file_digest
+
+    def has(self, index: int) -> bool:
+        return self._memory.has(whole_key(self._file)) or super().has(index)
+
+    def views(self, begin: int, end: int) -> Sequence[memoryview] | None:
+        whole = self._memory.get(whole_key(self._file))
+        return super().views(begin, end) if whole is None else (whole[begin:end],)
 
     def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
         if self._packs.bring(self._file, on_bytes) and all(map(self.has, range(first, last))):

@@ -143,6 +143,8 @@ _FORGET_ONE = struct.Struct("=QQ")
 _DIRENT = struct.Struct("=QQII")
 _INVALIDATE = struct.Struct("=QII")
 _NOTIFY_INVAL_ENTRY = 3
+_STORE = struct.Struct("=QQII")
+_NOTIFY_STORE = 4
 
 HEADER_BYTES: Final = _HEADER.size
 
@@ -331,6 +333,12 @@ def pack_invalidate(parent: int, name: bytes) -> bytes:
     """A message of our own: look this name up again."""
     body = _INVALIDATE.pack(parent, len(name), 0) + name + b"\0"
     return _REPLY.pack(_REPLY.size + len(body), _NOTIFY_INVAL_ENTRY, 0) + body
+
+
+def pack_store(node: int, size: int) -> bytes:
+    """What precedes a whole file's `size` bytes in a message of our own: keep them in the page cache."""
+    body = _STORE.pack(node, 0, size, 0)
+    return _REPLY.pack(_REPLY.size + len(body) + size, _NOTIFY_STORE, 0) + body
 
 
 class EntryList:

@@ -55,10 +55,15 @@ class Store(Protocol):
         """Let the file go."""
 
 
+def whole_key(digest: str) -> tuple[str, int]:
+    """The key in a BlockMemory of the whole of a small file."""
+    return (digest, -1)
+
+
 class BlockMemory:
     """Verified blocks of all files in memory, up to `most_bytes`: those used longest ago go first.
 
-    A block's key is the name of its file's content as it is cut into blocks, and its index there.
+    A block's key is the name of its file's content as it is cut into blocks, and its index there; see also `whole_key`.
     """
 
     def __init__(self, most_bytes: int) -> None:

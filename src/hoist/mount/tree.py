@@ -90,6 +90,11 @@ def _folder(tree: dict[str, dict[str, Named]], path: str) -> dict[str, Named]:
     return found
 
 
+def file_place(shelf: str, version: Version, digest: str, path: str) -> tuple[str, ...]:
+    """What the number of a file is made of: where it is, in the version of this manifest."""
+    return ("file", shelf, str(version), digest, path)
+
+
 def number_of(*parts: str) -> int:
     """A number for what has this path: the same at each mount, above 1 (the root's), below 2 to the 63rd."""
     digest = blake3("\0".join(parts).encode(errors="surrogateescape")).digest(8)
