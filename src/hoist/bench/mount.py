@@ -1,7 +1,8 @@
 """Mounts of one bucket compared: Hoist's and others', beside the raw limit, the native file system, and the least daemon.
 
-Each turn is a fresh mount with nothing kept, read by processes of their own; the mounts take turns, in an order that rotates
-from run to run. The server has what it serves in the page cache; how much it sent is its own count.
+Each turn is a fresh mount with nothing kept, read by processes of their own, each when the daemon is at rest; the mounts
+take turns, in an order that rotates from run to run. The server has what it serves in the page cache; how much it sent is
+its own count.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ class _Comparison:
         try:
             with self._mounted(mounter) as mounted:
                 for step in WORKS[work] if mounter is not LEAST else (FIRST,):
+                    mounted.settle()
                     yield {**names, "work": step, **self._measure(mounted, step)}
         except HoistError as error:
             if mounter in OWN:

@@ -19,6 +19,8 @@ from hoist.mount.device import mounted_kind, unmount
 from hoist.testing.servers.children import Children
 
 _START_SECONDS, _END_SECONDS, _ABANDON_SECONDS = 30.0, 10.0, 0.5
+# What a daemon uses in a while in which it is at rest, and how long it may take to come to that.
+_REST_SECONDS, _REST_CPU_SECONDS, _SETTLE_SECONDS = 0.1, 0.01, 5.0
 _SAMPLE_SECONDS = 0.02
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -113,6 +115,13 @@ class Mounted:
         own = memory_of(self._pid)
         peak, self._peak = max(self._peak, own), own
         return Usage(_cpu_of(self._pid), peak)
+
+    def settle(self) -> None:
+        """Wait until the daemon is at rest, or for a while: what it does after a work is no part of the next one."""
+        until, last = time.monotonic() + _SETTLE_SECONDS, -1.0
+        while (now := _cpu_of(self._pid)) - last > _REST_CPU_SECONDS and time.monotonic() < until:
+            last = now
+            time.sleep(_REST_SECONDS)
 
     def _await(self, children: Children) -> None:
         until = time.monotonic() + _START_SECONDS
