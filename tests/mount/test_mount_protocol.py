@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mounting import Inside, inside
 
-from hoist.mount import protocol
+from hoist.mount import protocol, replies
 from hoist.mount.device import Device
-from hoist.mount.protocol import Attributes, Entry, EntryList, Init, Malformed, Opcode
+from hoist.mount.protocol import Init, Malformed, Opcode
+from hoist.mount.replies import Attributes, Entry, EntryList
 from hoist.mount.session import Session
 from makers import memory_storage, put_version
 
@@ -69,22 +70,22 @@ def test_a_batch_of_forgets(nodes: list[tuple[int, int]]) -> None:
 
 def test_sizes_are_the_kernels() -> None:
     attributes = Attributes(5, 0o100444, 1025, 1_500_000_001, 1, 7, 8)
-    assert len(protocol.pack_attributes(attributes, 1.5)) == 104
-    packed = protocol.pack_entry(Entry(9, attributes, 1.5, 60))
-    assert len(packed) == len(protocol.pack_absent(3)) == 128
+    assert len(replies.pack_attributes(attributes, 1.5)) == 104
+    packed = replies.pack_entry(Entry(9, attributes, 1.5, 60))
+    assert len(packed) == len(replies.pack_absent(3)) == 128
     assert struct.unpack_from("=QQQQII", packed) == (9, 0, 1, 60, 500_000_000, 0)
     ino, size, blocks, *times = struct.unpack_from("=QQQQQQ", packed, 40)
     assert (ino, size, blocks, times) == (5, 1025, 3, [1, 1, 1])
-    assert len(protocol.pack_opened(1, 2)) == 16
-    assert len(protocol.pack_statfs(10**9, 5)) == 80
+    assert len(replies.pack_opened(1, 2)) == 16
+    assert len(replies.pack_statfs(10**9, 5)) == 80
     init = Init(7, 45, 1 << 20, (1 << 64) - 1)
-    assert len(protocol.pack_init(init, background=64, passthrough=1)) == len(protocol.pack_version()) == 64
+    assert len(replies.pack_init(init, background=64, passthrough=1)) == len(replies.pack_version()) == 64
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_only_what_is_offered_is_taken(depth: int) -> None:
     offered = protocol.ASYNC_READ | protocol.BIG_REQUESTS | protocol.INIT_EXT | protocol.PASSTHROUGH
-    packed = protocol.pack_init(Init(7, 40, 4096, offered), background=64, passthrough=depth)
+    packed = replies.pack_init(Init(7, 40, 4096, offered), background=64, passthrough=depth)
     major, minor, _, flags, _, _, _, _, pages, _, high, stack = struct.unpack_from("=IIIIHHIIHHII", packed)
     assert (major, minor, pages, stack) == (7, 40, 256, depth)
     taken = flags | high << 32

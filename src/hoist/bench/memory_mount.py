@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import Event, Thread
 
 from hoist.memory import allocate
-from hoist.mount import protocol
+from hoist.mount import protocol, replies
 from hoist.mount.device import Device, open_device, unmount
-from hoist.mount.protocol import Attributes, Entry, Opcode, Request
+from hoist.mount.protocol import Opcode, Request
+from hoist.mount.replies import Attributes, Entry
 
 FILE = "weights"
 _ROOT, _FILE = 1, 2
@@ -47,7 +48,7 @@ class MemoryMount:
         buffer = memoryview(bytearray(protocol.REQUEST_BYTES))
         request = protocol.parse_request(buffer[: os.readv(self._device.fd, [buffer])])
         init = protocol.parse_init(request.body)
-        self._send(self._device.fd, request.unique, protocol.pack_init(init, background=_BACKGROUND, passthrough=0))
+        self._send(self._device.fd, request.unique, replies.pack_init(init, background=_BACKGROUND, passthrough=0))
 
     def start(self) -> None:
         """Serve."""
@@ -78,14 +79,14 @@ class MemoryMount:
     def _answer(self, request: Request) -> bytes | None:
         if request.opcode == Opcode.LOOKUP:
             if protocol.parse_name(request.body) != FILE.encode():
-                return protocol.pack_absent(_FOREVER)
-            return protocol.pack_entry(Entry(_FILE, self._attributes(_FILE), _FOREVER, _FOREVER))
+                return replies.pack_absent(_FOREVER)
+            return replies.pack_entry(Entry(_FILE, self._attributes(_FILE), _FOREVER, _FOREVER))
         if request.opcode == Opcode.GETATTR:
-            return protocol.pack_attributes(self._attributes(request.node), _FOREVER)
+            return replies.pack_attributes(self._attributes(request.node), _FOREVER)
         if request.opcode in (Opcode.OPEN, Opcode.OPENDIR):
-            return protocol.pack_opened(request.node, protocol.OPEN_KEEP_CACHE)
+            return replies.pack_opened(request.node, protocol.OPEN_KEEP_CACHE)
         if request.opcode == Opcode.STATFS:
-            return protocol.pack_statfs(self._size, 1)
+            return replies.pack_statfs(self._size, 1)
         return b"" if request.opcode in _EMPTY else None
 
     def _attributes(self, node: int) -> Attributes:
@@ -95,7 +96,7 @@ class MemoryMount:
 
     def _send(self, fd: int, unique: int, payload: bytes | memoryview, error: int = 0) -> None:
         try:
-            os.writev(fd, (protocol.reply_header(unique, len(payload), error), payload))
+            os.writev(fd, (replies.reply_header(unique, len(payload), error), payload))
         except OSError as failure:
             if failure.errno != errno.ENOENT:
                 raise

@@ -7,10 +7,11 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 
-from hoist.mount import protocol
+from hoist.mount import protocol, replies
 from hoist.mount.filesystem import Absent, FileSystem, Found, OpenFolder
 from hoist.mount.nodes import Node
-from hoist.mount.protocol import Attributes, Entry, EntryList, Malformed, Opcode, Request
+from hoist.mount.protocol import Malformed, Opcode, Request
+from hoist.mount.replies import Attributes, Entry, EntryList
 
 _FILE_TYPES = 12
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_CREAT
@@ -98,11 +99,11 @@ class Operations:
         except Absent as absent:
             if absent.seconds <= 0:
                 raise
-            return protocol.pack_absent(absent.seconds)
-        return protocol.pack_entry(self._entry(found))
+            return replies.pack_absent(absent.seconds)
+        return replies.pack_entry(self._entry(found))
 
     def _getattr(self, request: Request, patient: bool) -> bytes:
-        return protocol.pack_attributes(self._attributes(self._node(request)), 86400.0)
+        return replies.pack_attributes(self._attributes(self._node(request)), 86400.0)
 
     def _readlink(self, request: Request, patient: bool) -> bytes:
         return self._files.readlink(self._node(request)).encode()
@@ -112,13 +113,13 @@ class Operations:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         number, opened = self._files.open_file(self._node(request), patient=patient)
         if opened.backing:
-            return protocol.pack_opened(number, protocol.OPEN_PASSTHROUGH | protocol.OPEN_NOFLUSH, opened.backing)
-        return protocol.pack_opened(number, protocol.OPEN_KEEP_CACHE | protocol.OPEN_NOFLUSH)
+            return replies.pack_opened(number, protocol.OPEN_PASSTHROUGH | protocol.OPEN_NOFLUSH, opened.backing)
+        return replies.pack_opened(number, protocol.OPEN_KEEP_CACHE | protocol.OPEN_NOFLUSH)
 
     def _opendir(self, request: Request, patient: bool) -> bytes:
         number, opened = self._files.open_folder(self._node(request), patient=patient)
         flags = protocol.OPEN_KEEP_CACHE | protocol.OPEN_CACHE_DIR if opened.fixed else 0
-        return protocol.pack_opened(number, flags)
+        return replies.pack_opened(number, flags)
 
     def _release(self, request: Request, patient: bool) -> bytes:
         self._files.release(protocol.parse_handle(request.body))
@@ -154,7 +155,7 @@ class Operations:
         return entries.packed()
 
     def _statfs(self, request: Request, patient: bool) -> bytes:
-        return protocol.pack_statfs(*self._files.usage())
+        return replies.pack_statfs(*self._files.usage())
 
     def _nothing(self, request: Request, patient: bool) -> bytes:
         return b""

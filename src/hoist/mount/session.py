@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 from hoist.errors import HoistError
-from hoist.mount import protocol
+from hoist.mount import protocol, replies
 from hoist.mount.content import Content
 from hoist.mount.device import Device
 from hoist.mount.filesystem import FileSystem, NeedsStorage, OpenFile, errno_of
@@ -74,7 +74,7 @@ class Session:
     def notify(self, parent: int, name: str) -> None:
         """Have the kernel look a name up again."""
         with suppress(OSError):
-            os.write(self._device.fd, protocol.pack_invalidate(parent, name.encode(errors="surrogateescape")))
+            os.write(self._device.fd, replies.pack_invalidate(parent, name.encode(errors="surrogateescape")))
 
     def give(self, node: int, data: memoryview) -> None:
         """Put a whole small file into the kernel's page cache, so that reading it asks nobody.
@@ -82,7 +82,7 @@ class Session:
         It may wait for a page that a reader waits for: not for a thread that the reader's answer depends on.
         """
         with suppress(OSError):
-            os.writev(self._device.fd, (protocol.pack_store(node, len(data)), data))
+            os.writev(self._device.fd, (replies.pack_store(node, len(data)), data))
 
     @property
     def waiting(self) -> int:
@@ -116,12 +116,12 @@ class Session:
             self._send(self._device.fd, request.unique, (), errno.EPROTO)
             return
         if init.major > protocol.KERNEL_MAJOR:
-            self._send(self._device.fd, request.unique, (protocol.pack_version(),))
+            self._send(self._device.fd, request.unique, (replies.pack_version(),))
             return
         depth = self._stack_depth if init.flags & protocol.PASSTHROUGH else 0
         self.passthrough = depth > 0
         self._send(
-            self._device.fd, request.unique, (protocol.pack_init(init, background=_BACKGROUND, passthrough=depth),)
+            self._device.fd, request.unique, (replies.pack_init(init, background=_BACKGROUND, passthrough=depth),)
         )
         self.ready.set()
 
@@ -278,7 +278,7 @@ class Session:
         return errno_of(error)
 
     def _send(self, fd: int, unique: int, parts: Sequence[bytes | memoryview], error: int = 0) -> None:
-        header = protocol.reply_header(unique, sum(map(len, parts)), error)
+        header = replies.reply_header(unique, sum(map(len, parts)), error)
         try:
             os.writev(fd, (header, *parts))
         except OSError as failure:
@@ -287,7 +287,7 @@ class Session:
                 return
             if error:
                 raise
-            os.writev(fd, (protocol.reply_header(unique, 0, errno.EIO),))
+            os.writev(fd, (replies.reply_header(unique, 0, errno.EIO),))
             raise
 
     def _fail(self, fd: int, unique: int, opcode: int, began: float, number: int) -> None:
