@@ -1,4 +1,4 @@
-"""The kernel's FUSE protocol, as far as a read-only file system needs it: requests unpacked, replies packed. Pure.
+"""The kernel's FUSE protocol, as far as a read-only file system needs it: what it asks, unpacked. Pure.
 
 Layouts are those of Linux's `include/uapi/linux/fuse.h`, little-endian or not as the machine is. What a request holds beyond
 the fields that are used here is passed over; one that is too short for its fields raises Malformed.
