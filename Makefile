@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 HOIST := $(BIN)/hoist
+# A worker for each core: the tests keep one busy. -n 0 among PYTEST_OPTIONS: all in one process.
+PYTEST_WORKERS ?= -n logical --maxprocesses 4
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo test check bench fuzz clean
 
 help:
 	@echo "make demo    make checkpoints, publish them to a directory and a bucket, time the switch between them"
-	@echo "make test    the whole test suite, with the local servers that can be had"
+	@echo "make test    the whole test suite, with the local servers that can be had (PYTEST_OPTIONS='-n 1 -k mount')"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make bench   Hoist beside its peers and the raw limits, with records and tables under benchmarks/"
 	@echo "make fuzz    coverage-guided fuzzing of every parser (TARGET=all SECONDS=60 each)"
@@ -22,7 +24,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@scripts/install-servers.sh
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check src tests

@@ -8,8 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+import sharing
 from hoist.testing.servers import SERVERS, MotoServer, NginxServer, RadosgwServer, RcloneServer, S3Server
 from zygote import Zygote
+
+pytest_plugins = ["sharing"]
 
 
 def require(server: type[S3Server]) -> None:
@@ -30,9 +33,10 @@ def rclone_server() -> Iterator[RcloneServer]:
 
 
 @pytest.fixture(scope="session")
-def radosgw_server() -> Iterator[RadosgwServer]:
+def radosgw_server(request: pytest.FixtureRequest) -> Iterator[RadosgwServer]:
+    """One for all workers: it takes long to start, and much memory."""
     require(RadosgwServer)
-    with RadosgwServer() as server:
+    with sharing.radosgw(request.config) as server:
         yield server
 
 

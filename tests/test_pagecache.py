@@ -11,6 +11,8 @@ from hoist import pagecache
 
 SIZE = 8 << 20
 
+pytestmark = pytest.mark.usefixtures("page_cache")
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -31,6 +31,8 @@ PIECES = 40
 WEIGHTS = safetensors_bytes([Raw(f"layer.{n}.w", "F16", (64, 512), noise(1 << 16, n)) for n in range(PIECES)])
 Record = dict[str, Any]
 
+pytestmark = pytest.mark.usefixtures("page_cache")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

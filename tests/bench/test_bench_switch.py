@@ -20,15 +20,19 @@ from hoist.config import load_config
 from hoist.errors import LocalError, NotFound, UsageError
 from hoist.read.connect import connect
 from hoist.testing.servers import RcloneServer
+from sharing import page_cache_alone
 
 SMALL = [fixture for fixture in FIXTURES if fixture.model.endswith(("anything-v5.0", "pastelmix"))]
 
 
 @pytest.fixture(scope="module")
-def demo(rclone_server: RcloneServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def demo(rclone_server: RcloneServer, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Any:
     folder = tmp_path_factory.mktemp("demo")
     said: list[str] = []
-    found = run_demo(scale=0.04, server="rclone", folder=folder, fixtures=SMALL, options=Options(2), say=said.append)
+    with page_cache_alone(pytestconfig):
+        found = run_demo(
+            scale=0.04, server="rclone", folder=folder, fixtures=SMALL, options=Options(2), say=said.append
+        )
     assert len(said) == 4
     assert not list(folder.iterdir()), "the demo left something behind"
     return found
@@ -60,6 +64,7 @@ def test_cold_is_proven_and_warm_is_warm(demo: Any) -> None:
             assert record["cached_before"] == (0.0 if record["switch"] == "first" else 1.0), record
 
 
+@pytest.mark.usefixtures("page_cache")
 def test_a_bucket_is_loaded_through_a_mount_and_a_cache(rclone_server: RcloneServer, tmp_path: Path) -> None:
     if not Path("/dev/fuse").exists():
         pytest.skip("there is no /dev/fuse: modprobe fuse")

@@ -14,13 +14,14 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hoist.testing.servers import S3Server
+from zygote import Zygote
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -41,14 +42,18 @@ class Done:
 
 @dataclass(frozen=True)
 class Shell:
-    """A user with a home and an environment of their own. No output of theirs may hold one of `secrets`."""
+    """A user with a home and an environment of their own. No output of theirs may hold one of `secrets`.
+
+    With a zygote, what runs to its end is a fork of that: Python and torch are not started for each command.
+    """
 
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    zygote: Zygote | None = None
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
-        """Start `hoist WORDS` in the home."""
+        """Start `hoist WORDS` in the home, by a Python of its own."""
         env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(SOURCE), **self.env, **more}
         return subprocess.Popen(
             [sys.executable, "-m", "hoist", *words],
@@ -63,14 +68,19 @@ class Shell:
     def finish(self, process: subprocess.Popen[str]) -> Done:
         """Wait for it; no command ever shows a traceback or a secret."""
         out, error = process.communicate(timeout=120)
-        done = Done(process.returncode, out, error)
-        assert "Traceback" not in out + error, error
-        assert not any(secret in out + error for secret in self.secrets)
+        return self._checked(Done(process.returncode, out, error))
+
+    def _checked(self, done: Done) -> Done:
+        assert "Traceback" not in done.out + done.error, done.error
+        assert not any(secret in done.out + done.error for secret in self.secrets)
         return done
 
     def fails(self, *words: str, **more: str) -> Done:
         """Run to the end, whatever its exit code."""
-        return self.finish(self.start(*words, **more))
+        if self.zygote is None:
+            return self.finish(self.start(*words, **more))
+        ended = self.zygote.run(self.home, {**self.env, **more}, *words)
+        return self._checked(Done(ended.code, ended.out, ended.error))
 
     def run(self, *words: str, **more: str) -> Done:
         """Run a command that must succeed."""
@@ -84,10 +94,14 @@ class Shell:
 
     def with_env(self, **more: str) -> Shell:
         """The same user with other variables."""
-        return Shell(self.home, {**self.env, **more}, self.secrets)
+        return replace(self, env={**self.env, **more})
+
+    def alone(self) -> Shell:
+        """The same user, whose every command is a Python of its own."""
+        return replace(self, zygote=None)
 
 
-def bucket_shell(home: Path, server: S3Server, endpoint: str | None = None) -> Shell:
+def bucket_shell(home: Path, server: S3Server, zygote: Zygote, endpoint: str | None = None) -> Shell:
     """A user whose storage `here` is a new bucket of the server, reached at `endpoint` if it is given."""
     bucket = f"cli-{uuid4().hex[:12]}"
     server.create_bucket(bucket)
@@ -98,13 +112,13 @@ def bucket_shell(home: Path, server: S3Server, endpoint: str | None = None) -> S
         "HOIST_STORAGE_HERE_ENDPOINT": endpoint or server.endpoint,
         "HOIST_STORAGE_HERE_REGION": server.region,
     }
-    return Shell(home, env, (server.secret_key,))
+    return Shell(home, env, (server.secret_key,), zygote)
 
 
-def directory_shell(home: Path) -> Shell:
+def directory_shell(home: Path, zygote: Zygote | None) -> Shell:
     """A user whose storage `here` is a directory."""
     (home / "storage").mkdir()
-    return Shell(home, {"HOIST_STORAGE_HERE_URL": str(home / "storage")})
+    return Shell(home, {"HOIST_STORAGE_HERE_URL": str(home / "storage")}, zygote=zygote)
 
 
 def write_safetensors(path: Path, sizes: Mapping[str, int], seed: int = 0) -> Path:

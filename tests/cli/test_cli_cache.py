@@ -9,21 +9,23 @@ import pytest
 from cli_commands import Shell, write_safetensors
 
 from hoist.testing.servers import FaultServer, FolderOrigin
+from zygote import Zygote
 
 PLACE = "here//sd15/one:v1"
 FILE = f"{PLACE}/model.safetensors"
 
 
 @pytest.fixture
-def shell(tmp_path: Path, request: pytest.FixtureRequest) -> Shell:
+def shell(tmp_path: Path, zygote: Zygote, request: pytest.FixtureRequest) -> Shell:
     """A user of a public bucket `here` with one version, and of a host cache that is on."""
     write_safetensors(tmp_path / "model.safetensors", {"a": 300_000})
     (tmp_path / "models").mkdir()
-    Shell(tmp_path).run("publish", "model.safetensors", "./models//sd15/one:v1", "--tag", "stable")
+    Shell(tmp_path, zygote=zygote).run("publish", "model.safetensors", "./models//sd15/one:v1", "--tag", "stable")
     server = FaultServer(FolderOrigin(tmp_path)).__enter__()
     request.addfinalizer(lambda: server.__exit__(None, None, None))
     env = {f"HOIST_STORAGE_HERE_{key}": value for key, value in (("URL", "s3://models"), ("ANONYMOUS", "true"))}
-    return Shell(tmp_path, {**env, "HOIST_STORAGE_HERE_ENDPOINT": server.endpoint, "HOIST_CACHE": "on"})
+    env |= {"HOIST_STORAGE_HERE_ENDPOINT": server.endpoint, "HOIST_CACHE": "on"}
+    return Shell(tmp_path, env, zygote=zygote)
 
 
 def data_file(shell: Shell) -> Path:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from cli_commands import Shell, directory_shell, write_safetensors
 
+from zygote import Zygote
+
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, zygote: Zygote) -> Shell:
     """A directory storage with one version, and beside it what a publish of two days ago has left."""
-    shell = directory_shell(tmp_path)
+    shell = directory_shell(tmp_path, zygote)
     write_safetensors(tmp_path / "model.safetensors", {"a": 300_000})
     shell.run("publish", "model.safetensors", "here//sd15/one:v1")
     root = Path(shell.json("list")["storages"][0]["url"])

@@ -18,14 +18,15 @@ from cli_commands import (
 )
 
 from hoist.testing.servers import RcloneServer
+from zygote import Zygote
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, zygote: Zygote) -> Shell:
     """A directory storage with one version."""
-    shell = directory_shell(tmp_path)
+    shell = directory_shell(tmp_path, zygote)
     write_safetensors(tmp_path / "model.safetensors", {"a": 3_000_000, "b": 1_000_000})
     shell.run("publish", "model.safetensors", "here//sd15/one:v1")
     return shell
@@ -120,18 +121,18 @@ def test_a_name_cannot_command_the_terminal(shell: Shell) -> None:
     assert "owned" in shown
 
 
-def test_a_wrong_secret_is_no_permission(tmp_path: Path, rclone_server: RcloneServer) -> None:
-    shell = bucket_shell(tmp_path, rclone_server)
+def test_a_wrong_secret_is_no_permission(tmp_path: Path, rclone_server: RcloneServer, zygote: Zygote) -> None:
+    shell = bucket_shell(tmp_path, rclone_server, zygote)
     done = shell.with_env(AWS_SECRET_ACCESS_KEY="wrong-and-hidden").fails("list", "here")
     assert done.code == 5
     assert "wrong-and-hidden" not in done.error
 
 
-def test_a_store_that_is_down_is_unavailable(tmp_path: Path, rclone_server: RcloneServer) -> None:
+def test_a_store_that_is_down_is_unavailable(tmp_path: Path, rclone_server: RcloneServer, zygote: Zygote) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    shell = bucket_shell(tmp_path, rclone_server, f"http://127.0.0.1:{port}").with_env(HOIST_RETRY_SECONDS="1")
-    done = shell.fails("list", "here")
+    shell = bucket_shell(tmp_path, rclone_server, zygote, f"http://127.0.0.1:{port}")
+    done = shell.fails("list", "here", HOIST_RETRY_SECONDS="1")
     assert (done.code, done.out) == (6, "")
 
 
@@ -140,7 +141,7 @@ def test_an_unexpected_error_is_one_line(shell: Shell) -> None:
         "import hoist.verbs\ndef wrong(*a, **k):\n    raise RuntimeError('surprise')\nhoist.verbs.list = wrong\n"
     )
     path = f"{shell.home}:{Path(__file__).parents[2] / 'src'}"
-    done = shell.fails("list", "here", PYTHONPATH=path)
+    done = shell.alone().fails("list", "here", PYTHONPATH=path)
     assert done.code == 70
     assert done.error == (
         "hoist: internal error: RuntimeError: surprise: please report; HOIST_DEBUG=1 shows the traceback\n"
@@ -171,11 +172,11 @@ def _cancel(shell: Shell, network: SlowNetwork, after: int, *words: str) -> None
     assert done.error.endswith("hoist: cancelled; run it again to resume\n")
 
 
-def test_ctrl_c_and_running_it_again(tmp_path: Path, rclone_server: RcloneServer) -> None:
+def test_ctrl_c_and_running_it_again(tmp_path: Path, rclone_server: RcloneServer, zygote: Zygote) -> None:
     for number in range(4):
         write_safetensors(tmp_path / "m" / f"{number}.safetensors", {f"t{number}": 2_000_000}, seed=number)
     with SlowNetwork(rclone_server.endpoint, 6 * MIB) as network:
-        shell = bucket_shell(tmp_path, rclone_server, network.endpoint)
+        shell = bucket_shell(tmp_path, rclone_server, zygote, network.endpoint)
         _cancel(shell, network, 6 * MIB, "publish", "m", "here//m:v1")
         assert shell.json("list", "here")["versions"] == []
         network.rate = None

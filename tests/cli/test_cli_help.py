@@ -31,7 +31,7 @@ VERBS = (
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    return directory_shell(tmp_path)
+    return directory_shell(tmp_path, None)
 
 
 def test_help_names_every_verb_and_exit_code(shell: Shell) -> None:

@@ -9,14 +9,15 @@ from cli_commands import Shell, bucket_shell, directory_shell
 
 from hoist.testing.servers import RcloneServer
 from makers import files_below, noise, write_files
+from zygote import Zygote
 
 FILES = {f"part/{n:02}.json": noise(2000 + n, n) for n in range(20)}
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, zygote: Zygote) -> Shell:
     write_files(tmp_path / "m", FILES)
-    return directory_shell(tmp_path)
+    return directory_shell(tmp_path, zygote)
 
 
 def test_asked_for_on_a_directory(shell: Shell) -> None:
@@ -54,8 +55,8 @@ def test_what_cannot_be(shell: Shell, size: str) -> None:
     assert size in done.error or "4194304" in done.error
 
 
-def test_on_a_bucket_by_itself(tmp_path: Path, rclone_server: RcloneServer) -> None:
-    shell = bucket_shell(tmp_path, rclone_server)
+def test_on_a_bucket_by_itself(tmp_path: Path, rclone_server: RcloneServer, zygote: Zygote) -> None:
+    shell = bucket_shell(tmp_path, rclone_server, zygote)
     write_files(tmp_path / "m", FILES)
     assert shell.json("publish", "m", "here//m/one:v1")["packs"] == 1
     assert shell.json("publish", "m", "here//m/one:v2", "--pack-below=0")["packs"] == 0

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from cli_commands import Shell, bucket_shell, directory_shell, write_safetensors
 
+from zygote import Zygote
+
 SIZES = {"model.a": 3_000_000, "model.b": 1_000, "vae.c": 500_000}
 MANIFEST_FIELDS = {"location", "name", "version", "digest", "tags", "files", "size_bytes"}
 
 
 @pytest.fixture(params=["directory", "rclone"])
-def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
+def shell(request: pytest.FixtureRequest, tmp_path: Path, zygote: Zygote) -> Shell:
     if request.param == "directory":
-        return directory_shell(tmp_path)
-    return bucket_shell(tmp_path, request.getfixturevalue("rclone_server"))
+        return directory_shell(tmp_path, zygote)
+    return bucket_shell(tmp_path, request.getfixturevalue("rclone_server"), zygote)
 
 
 @pytest.fixture
@@ -24,6 +26,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_whole_life_of_a_version(shell: Shell, model: Path) -> None:
+    shell = shell.alone()
     size = model.stat().st_size
     done = shell.json("publish", "model.safetensors", "here//sd15/one:v1", "--tag", "stable")
     assert set(done) >= MANIFEST_FIELDS | {"sent_bytes", "seconds", "exclusive", "already"}
@@ -62,6 +65,7 @@ def test_whole_life_of_a_version(shell: Shell, model: Path) -> None:
 
 
 def test_load_times_its_phases(shell: Shell, model: Path) -> None:
+    shell = shell.alone()
     shell.run("publish", "model.safetensors", "here//one:v1")
     found = shell.json("load", "here//one:v1", "--repeat", "2")
     assert (found["tensors"], found["size_bytes"], found["verified"]) == (3, 4 * sum(SIZES.values()), True)
@@ -149,8 +153,8 @@ def test_progress_is_lines_in_a_log_and_quiet_is_quiet(shell: Shell, model: Path
     assert shell.run("verify", "here//one:v1", "-q").error == ""
 
 
-def test_storages_are_listed_without_their_secrets(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+def test_storages_are_listed_without_their_secrets(tmp_path: Path, zygote: Zygote) -> None:
+    shell = Shell(tmp_path, zygote=zygote)
     assert "[storage.nas]" in shell.run("list").out
     assert shell.json("list") == {"storages": []}
     (tmp_path / "hoist.toml").write_text(
@@ -164,8 +168,8 @@ def test_storages_are_listed_without_their_secrets(tmp_path: Path) -> None:
     assert "hush" not in shown
 
 
-def test_fixtures_are_listed_and_built(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+def test_fixtures_are_listed_and_built(tmp_path: Path, zygote: Zygote) -> None:
+    shell = Shell(tmp_path, zygote=zygote)
     assert len(shell.json("bench", "fixtures", "--list")["fixtures"]) == 10
     done = shell.json("bench", "fixtures", "out", "--scale", "0.05", "--only", "anything-v5.0")
     (built,) = done["fixtures"]

@@ -15,6 +15,8 @@ from hoist.read.direct import direct_source
 from hoist.read.source import local_source
 from makers import noise
 
+pytestmark = pytest.mark.usefixtures("page_cache")
+
 TENSORS = {"a": torch.arange(3_000_000.0), "b": torch.arange(1_000_001), "c": torch.ones(3).half()}
 
 

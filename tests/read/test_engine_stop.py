@@ -32,7 +32,7 @@ def test_a_passing_error_is_tried_for_the_configured_time(stored: TreeStorage) -
     began = time.monotonic()
     with pytest.raises(StorageUnavailable, match=r"an injected fault \(tried for 0\.6 s\)"):
         read_file(failing, config=EngineConfig(retry_seconds=0.6))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert nobody_is_left()
 
 
@@ -55,7 +55,8 @@ def test_another_error_stops_at_once(stored: TreeStorage, error: HoistError) -> 
     began = time.monotonic()
     with pytest.raises(type(error)):
         read_file(counting)
-    assert time.monotonic() - began < 1
+    # Not tried again, which would be for 20 s.
+    assert time.monotonic() - began < 10
     assert counting.calls["read_into"] <= 4
     assert nobody_is_left()
 
@@ -81,8 +82,9 @@ def test_stop_ends_the_waiting_between_tries(stored: TreeStorage, monkeypatch: p
     with pytest.raises(Cancelled):
         read_file(failing, config=EngineConfig(retry_seconds=60), stop=stop)
     timer.join()
-    assert time.monotonic() - began < 1.5
-    assert nobody_is_left(0.5)
+    # Sooner than the wait between two tries, which is 10 s.
+    assert time.monotonic() - began < 5
+    assert nobody_is_left()
 
 
 def test_ctrl_c_in_the_callers_thread_leaves_no_thread(stored: TreeStorage, monkeypatch: pytest.MonkeyPatch) -> None:

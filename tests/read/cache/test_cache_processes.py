@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import dataclass
 from multiprocessing import Process, get_context
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from hoist.model.blocks import FileBlocks
 from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.mapped import map_cached
+from hoist.storage.base import Storage
 from hoist.storage.tree import TreeStorage
-from hoist.storage.wrap import Counting, Latency
+from hoist.storage.wrap import Counting, Latency, Wrapper
 from makers import QUICK, directory_storage, noise, opened, put_version
 
 KILLS = int(os.environ.get("HOIST_TEST_KILLS", "100"))
@@ -33,9 +35,32 @@ def storage(tmp_path: Path) -> TreeStorage:
     return found
 
 
-def fill_once(folder: Path, models: Path, counts: Any = None) -> None:
+@dataclass
+class Hold:
+    """Lets so many reads of weights through, and the others when there is a file `go`."""
+
+    reads: int
+    go: Path
+
+
+class Held(Wrapper):
+    """Does not run on while a kill is on its way, however late that comes on a busy machine."""
+
+    def __init__(self, inner: Storage, hold: Hold) -> None:
+        super().__init__(inner)
+        self._hold = hold
+
+    def before(self, operation: str, size: int) -> None:
+        if operation == "read_into":
+            self._hold.reads -= 1
+            while self._hold.reads < 0 and not self._hold.go.exists():
+                time.sleep(0.001)
+
+
+def fill_once(folder: Path, models: Path, counts: Any = None, hold: Hold | None = None) -> None:
     """Fill the whole file; how many bytes came from the storage."""
-    counting = Counting(Latency(directory_storage(models), 0.001))
+    slow: Storage = Latency(directory_storage(models), 0.001)
+    counting = Counting(Held(slow, hold) if hold else slow)
     source = opened(counting).source("w.bin")
     with HostCache(folder, 1 << 30).file(source.blocks, source.seen_as) as cached:
         cached.fill(source, Engine(QUICK), [(0, source.size)])
@@ -76,13 +101,16 @@ def watched(folder: Path, blocks: FileBlocks, process: Process, count: int) -> i
 def test_kills_at_any_moment_leave_only_right_blocks(tmp_path: Path, storage: TreeStorage) -> None:
     folder, models = tmp_path / "cache", tmp_path / "models"
     blocks = opened(storage).source("w.bin").blocks
-    rng, stages = random.Random(5), set()
+    rng, stages, go = random.Random(5), set(), tmp_path / "go"
     killed = 0
     while killed < KILLS:
-        pair = [start(folder, models), start(folder, models)]
-        stages.add(watched(folder, blocks, pair[0], rng.randrange(len(blocks) + 1)))
+        go.unlink(missing_ok=True)
+        wanted = rng.randrange(len(blocks) + 1)
+        pair = [start(folder, models, None, Hold(wanted + 4, go)) for _ in range(2)]
+        stages.add(watched(folder, blocks, pair[0], wanted))
         assert pair[0].pid
         os.kill(pair[0].pid, signal.SIGKILL)
+        go.touch()
         pair[0].join(10)
         killed += pair[0].exitcode == -signal.SIGKILL
         if killed % 3 == 0:
