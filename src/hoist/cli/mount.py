@@ -59,7 +59,7 @@ def add_to(root: Root) -> None:
     add("--daemon", action="store_true", help="go to the background once it can be read")
     add("--status", action="store_true", help="show the mounts of this user instead")
     add("-o", dest="options", action="append", default=[], metavar="OPTION,...", help="options as mount(8) takes them")
-    add("--cache", choices=("on", "off"), default="on", help="use the host cache (default: on)")
+    add("--cache", choices=("on", "off"), help="use the host cache (default: on, unless it is configured to be off)")
     for name, about in _FLAGS:
         add(f"--{name}", action="store_true", help=about)
     for name, metavar, about in _VALUES:
@@ -102,7 +102,7 @@ def options_of(args: Namespace) -> MountOptions:
     from hoist.mount.options import parse_mount_options
 
     words = [name.replace("-", "_") for name, _ in _FLAGS if getattr(args, name.replace("-", "_"))]
-    words += ["no_cache"] if args.cache == "off" else []
+    words += [f"cache={args.cache}"] if args.cache else []
     for name, *_ in _VALUES:
         value = getattr(args, name.replace("-", "_"))
         if value is not None:

@@ -35,7 +35,6 @@ from hoist.storage.base import Storage
 _LOG = logging.getLogger(__name__)
 _READY_SECONDS = 10.0
 _END_SECONDS = 3.0
-_OFF = ("off", "no", "false", "0")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -61,7 +60,7 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
             for address in plan.storages
         ]
         limits = replace(config.engine, retry_seconds=min(config.engine.retry_seconds, options.timeout_seconds))
-        cache = _cache(config, options)
+        cache = mount_cache(config, options)
         shelves = _shelves(opened, Engine(limits), metrics, options, cache)
         memory = BlockMemory(options.memory_bytes)
         metrics.gauge("block_memory_bytes", lambda: float(memory.held_bytes))
@@ -123,9 +122,10 @@ def _shelves(
     return shelves
 
 
-def _cache(config: Config, options: MountOptions) -> HostCache | None:
-    """The host cache, which a mount uses unless it is told not to."""
-    if not options.cache or config.environ.get("HOIST_CACHE", "").lower() in _OFF:
+def mount_cache(config: Config, options: MountOptions) -> HostCache | None:
+    """The host cache, which a mount uses unless it is told not to: by its options, or else as everything is."""
+    used = not config.cache.refused if options.cache is None else options.cache
+    if not used:
         return None
     limit = options.cache_bytes
     return host_cache(config if limit is None else replace(config, cache=replace(config.cache, size=limit)))
