@@ -44,15 +44,20 @@ def add_to(root: Root) -> None:
         run_mount,
         "Show storages as a read-only folder",
         about="Every version is a folder NAME/VERSION, every tag a link beside it; with several storages there is a "
-        "folder for each. Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
+        "folder for each. STORAGE//NAME:LABEL shows that version alone (and the tag, if LABEL is one), also where nothing may "
+        "be listed. Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
         examples=(
             "hoist mount oss /mnt/models",
             "hoist mount nas s3://models /mnt/models --daemon -o allow_other",
+            "hoist mount s3://public//sd15/anything:stable /mnt/models",
             "hoist mount --status",
         ),
     )
     what = parser.add_argument(
-        "places", metavar="STORAGE... MOUNTPOINT", nargs="*", help="storages, and last the folder to mount at"
+        "places",
+        metavar="STORAGE... MOUNTPOINT",
+        nargs="*",
+        help="storages, or locations of versions, and last the folder to mount at",
     )
     completes(what, "folder")
     add = parser.add_argument

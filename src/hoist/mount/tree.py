@@ -22,10 +22,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class VersionRoot:
-    """A version's own folder, and when it was published (nanoseconds since the epoch; 0: not known)."""
+    """A version's own folder, and when it was published (nanoseconds since the epoch; 0: not known, then `digest` tells it
+    from another version that had the label before)."""
 
     version: Version
     published_ns: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
