@@ -44,8 +44,8 @@ def add_to(root: Root) -> None:
         run_mount,
         "Show storages as a read-only folder",
         about="Every version is a folder NAME/VERSION, every tag a link beside it; with several storages there is a "
-        "folder for each. STORAGE//NAME:LABEL shows that version alone (and the tag, if LABEL is one), also where nothing may "
-        "be listed. Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
+        "folder for each. STORAGE//NAME:LABEL shows that version alone (and its tag), also where nothing may be listed. "
+        "Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
         examples=(
             "hoist mount oss /mnt/models",
             "hoist mount nas s3://models /mnt/models --daemon -o allow_other",

@@ -66,16 +66,7 @@ class Folder:
         if self._ready:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = self.folder.stat()
-        if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
-            raise LocalError(
-                f"the host cache in {self.folder}: others may write there, so nothing in it can be trusted; "
-                "name a folder of your own (HOIST_CACHE)"
-            )
-        if not on_local_disk(self.folder):
-            raise LocalError(
-                f"the host cache in {self.folder}: that is no local disk; name a folder on one, or memory (HOIST_CACHE)"
-            )
+        check_folder(self.folder)
         for part in ("files", "documents"):
             (self.folder / part).mkdir(mode=0o700, exist_ok=True)
         self._ready = True
@@ -160,6 +151,20 @@ class Folder:
             if seen_as in parse_names(known) or len(known) + len(line) > _MOST_NAMES_BYTES:
                 return
             os.pwrite(file.fileno(), line, header.names_at + len(known))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that others may write, or that lies elsewhere than on this host. Raises LocalError, OSError."""
+    status = folder.stat()
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
+        raise LocalError(
+            f"the host cache in {folder}: others may write there, so nothing in it can be trusted; "
+            "name a folder of your own (HOIST_CACHE)"
+        )
+    if not on_local_disk(folder):
+        raise LocalError(
+            f"the host cache in {folder}: that is no local disk; name a folder on one, or memory (HOIST_CACHE)"
+        )
 
 
 def _is_at(fd: int, path: Path) -> bool:
