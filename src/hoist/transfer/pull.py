@@ -130,10 +130,12 @@ def _bring_packed(
         progress.advance(equal[0].size)
         _spread(equal, part, folder, progress)
 
-    packed.each(wanted, place)
+    # Told of from any thread, where appending is safe.
+    fetched: list[int] = []
+    packed.each(wanted, place, on_bytes=fetched.append)
     for equal in wanted.values():
         del todo[equal[0].digest]
-    return sum(equal[0].size for equal in wanted.values())
+    return sum(fetched)
 
 
 def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging: Path, progress: Progress) -> int:

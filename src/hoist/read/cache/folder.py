@@ -1,7 +1,7 @@
 """The folder of a cache: opening, making and replacing the two files of an entry, safe at every point.
 
     FOLDER/files/HEX-LAYOUT.data, .record    a file of one digest, cut into blocks in one way
-    FOLDER/documents/sha256-HEX              block tables
+    FOLDER/documents/sha256-HEX, packs-HEX   block tables, pack indices
     FOLDER/lock, usage, limit                who makes and removes files; bytes given out; what `hoist cache limit` set
 
 Files are made and removed under the folder's lock; their blocks are brought under claims of their own.
