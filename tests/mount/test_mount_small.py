@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from mounting import Mount
 from hoist.testing.servers import RcloneServer
 from hoist.testing.servers.faults import FaultServer
 from hoist.testing.servers.origins import ServerOrigin
-from makers import noise
+from makers import noise, write_files
 
 pytest_plugins = ("mount_fixtures",)
 Counted = tuple[FaultServer, dict[str, str]]
@@ -66,3 +68,22 @@ def test_the_next_mount_does_not_ask_again(stored: tuple[Counted, dict[str, byte
     with mount:
         _read_all(mount.point / "m/one/v1", files)
     assert _asked(server)
+
+
+def test_links_inside_a_version(fuse: None, rclone_server: RcloneServer, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"w.bin": noise(2_000_000), "sub/a.txt": b"a"})
+    links = {"sub/up.bin": "../w.bin", "alias.bin": "sub/up.bin", "down.txt": "sub/a.txt"}
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    env = bucket_with(rclone_server, {}, source)
+    with Mount(tmp_path, ("far",), (), env) as mount:
+        folder = mount.point / "m/one/stable"
+        assert {name: os.readlink(folder / name) for name in links} == links
+        assert (folder / "alias.bin").read_bytes() == noise(2_000_000)
+        assert (folder / "alias.bin").lstat().st_size == len("sub/up.bin")
+        assert sorted(os.listdir(folder)) == ["alias.bin", "down.txt", "sub", "w.bin"]
+        copied = subprocess.run(["cp", "-a", f"{folder}/.", str(tmp_path / "copy")], check=False)
+        assert copied.returncode == 0
+        assert os.readlink(tmp_path / "copy/alias.bin") == "sub/up.bin"
+        # In the bucket it is a plain file.
+        assert (Path(env["FOLDER"]) / "m/one/v1/down.txt").read_bytes() == b"a"

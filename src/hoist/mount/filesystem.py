@@ -217,7 +217,11 @@ class FileSystem:
                 shelved,
             )
             return Found(node, FOREVER if renewed or not self._contents.may_renew(named) else _UNFINISHED_SECONDS)
-        node = self._make(parent, name, stat.S_IFDIR, 0, published, where, path=path, named=named)
+        if isinstance(named, Link):
+            size = len(named.target.encode())
+            node = self._make(parent, name, stat.S_IFLNK, size, published, where, path=path, named=named)
+        else:
+            node = self._make(parent, name, stat.S_IFDIR, 0, published, where, path=path, named=named)
         node.shelved = shelved
         return Found(node, FOREVER)
 

@@ -76,7 +76,7 @@ def contents(files: Iterable[FileEntry]) -> Tree:
     tree: dict[str, dict[str, Named]] = {"": {}}
     for entry in files:
         path, _, name = entry.path.rpartition("/")
-        (tree.get(path) or _folder(tree, path))[name] = entry
+        (tree.get(path) or _folder(tree, path))[name] = Link(entry.link) if entry.link else entry
     return tree
 
 
