@@ -11,6 +11,7 @@ from hoist.errors import Conflict
 from hoist.progress import Progress
 from hoist.storage.tree import TreeStorage
 from hoist.transfer.pull import Pulled, pull_version
+from hoist.transfer.verify import verify_version
 from makers import directory_storage, files_below, memory_storage, noise, opened, publish, write_files
 
 DATA = noise(300_000)
@@ -98,3 +99,25 @@ def test_what_is_in_the_place_of_a_link(storage: TreeStorage, tmp_path: Path) ->
     pull(storage, out, force=True)
     assert links_below(out)["down.txt"] == "sub/x.txt"
     assert (out / "w.bin").read_bytes() == DATA
+
+
+def test_a_directory_has_the_links_too(tmp_path: Path) -> None:
+    storage = directory_storage(tmp_path / "models")
+    folder = source(tmp_path)
+    big = noise(3_000_000, 3)
+    write_files(folder, {"z-big.bin": big})
+    (folder / "big.bin").symlink_to("z-big.bin")
+    publish(folder, storage)
+    stored = tmp_path / "models/m/one/v1"
+    assert links_below(stored) == LINKS | {"big.bin": "z-big.bin"}
+    assert files_below(stored) == files_below(folder)
+    # Another version takes its files from there, never the links in their places.
+    (folder / "big.bin").unlink()
+    (folder / "z-big.bin").rename(folder / "a.bin")
+    publish(folder, storage, "m/one:v2")
+    assert (tmp_path / "models/m/one/v2/a.bin").stat().st_ino == (stored / "z-big.bin").stat().st_ino
+    assert links_below(tmp_path / "models/m/one/v2") == LINKS
+    assert not verify_version(opened(storage), Progress()).damaged
+    storage.remove(opened(storage).version)
+    assert not stored.exists()
+    assert files_below(tmp_path / "models/m/one/v2") == files_below(folder)

@@ -108,6 +108,10 @@ class Publication(ABC):
     def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
         """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file."""
 
+    def link(self, entry: FileEntry) -> bool:
+        """Lay the symbolic link that the file was; False where it has to be put as a file."""
+        return False
+
     def place(self, entry: FileEntry, staged: Staged) -> bool:
         """Make a staged file the version's file; False if it is gone meanwhile, and has to be put. See Staging."""
         raise NotImplementedError
