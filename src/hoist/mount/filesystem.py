@@ -219,7 +219,8 @@ class FileSystem:
             return Found(node, FOREVER if renewed or not self._contents.may_renew(named) else _UNFINISHED_SECONDS)
         if isinstance(named, Link):
             size = len(named.target.encode())
-            node = self._make(parent, name, stat.S_IFLNK, size, published, where, path=path, named=named)
+            # Never the number of a file: contents that come unasked are given to files by their numbers.
+            node = self._make(parent, name, stat.S_IFLNK, size, published, ("link", *where), path=path, named=named)
         else:
             node = self._make(parent, name, stat.S_IFDIR, 0, published, where, path=path, named=named)
         node.shelved = shelved
