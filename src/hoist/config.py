@@ -92,11 +92,12 @@ class EngineConfig:
 @dataclass(frozen=True, slots=True)
 class CacheConfig:
     """The host cache: `enabled` for loads and pulls, its folder (None: the usual one), its limit in bytes (None: by the
-    folder, or the disk)."""
+    folder, or the disk). `refused`: it was said that it is not to be used, by a mount neither."""
 
     enabled: bool = False
     folder: Path | None = None
     size: int | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Config:
 _FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
 
 
-_CACHE_FIELDS = tuple(item.name for item in fields(CacheConfig))
+_CACHE_FIELDS = ("enabled", "folder", "size")
 _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
 
@@ -346,7 +347,8 @@ def _cache(base: CacheConfig, table: Mapping[str, Any], where: str, folder: Path
         raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_CACHE_FIELDS)}")
     found = base
     if "enabled" in table:
-        found = replace(found, enabled=_boolean(table["enabled"], f"{where}: enabled"))
+        enabled = _boolean(table["enabled"], f"{where}: enabled")
+        found = replace(found, enabled=enabled, refused=not enabled)
     if "folder" in table:
         text = table["folder"]
         if not isinstance(text, str) or not text:

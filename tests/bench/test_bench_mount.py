@@ -147,8 +147,16 @@ def _memory_words(place: Place) -> list[str]:
     return [sys.executable, "-m", "hoist.bench.memory_mount", str(place.point), str(1 << 20)]
 
 
-@pytest.mark.parametrize("work", ["read", "herd"])
-def test_ctrl_c_unmounts_and_leaves_nothing(tmp_path: Path, work: str) -> None:
+@pytest.mark.parametrize(
+    ("work", "number", "code"),
+    [
+        ("read", signal.SIGINT, 130),
+        ("herd", signal.SIGINT, 130),
+        ("read", signal.SIGTERM, 143),
+        ("herd", signal.SIGTERM, 143),
+    ],
+)
+def test_ctrl_c_and_sigterm_unmount_and_leave_nothing(tmp_path: Path, work: str, number: int, code: int) -> None:
     require_mounts()
     words = ["bench", "mount", "--scale", "0.04", "--work", work, "--repeat", "50", "--folder", str(tmp_path)]
     process = subprocess.Popen(
@@ -162,9 +170,9 @@ def test_ctrl_c_unmounts_and_leaves_nothing(tmp_path: Path, work: str) -> None:
     while str(tmp_path) not in Path("/proc/self/mountinfo").read_text():
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130 and "Traceback" not in said, said
+    assert process.returncode == code and "Traceback" not in said, said
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert not list(tmp_path.iterdir())
 

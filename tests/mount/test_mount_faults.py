@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,19 +147,3 @@ def test_eight_processes_fetch_a_model_once(sick: Sick, tmp_path: Path) -> None:
         readers = [subprocess.Popen(["sha256sum", *paths], stdout=subprocess.PIPE, text=True) for _ in range(8)]
         assert len({each.communicate(timeout=60)[0] for each in readers}) == 1
         assert mount.metrics()["storage_bytes_total"] <= 1.02 * sum(map(len, FILES.values()))
-
-
-def test_kills_of_the_daemon_while_it_fills_the_cache(sick: Sick, tmp_path: Path) -> None:
-    _, env = sick
-    chance = random.Random(5)
-    with far(tmp_path, env) as mount:
-        for _ in range(6):
-            reading = threading.Thread(target=lambda: [_reads(mount.point / "m/one/v1" / name) for name in FILES])
-            reading.start()
-            time.sleep(chance.random() * 0.15)
-            mount.end(signal.SIGKILL)
-            reading.join(20)
-            assert not reading.is_alive()
-            mount.start()
-        for name, data in FILES.items():
-            assert (mount.point / "m/one/v1" / name).read_bytes() == data

@@ -79,6 +79,7 @@ def test_the_next_mount_takes_over_from_a_killed_one(mount: Mount) -> None:
         (mount.point / "m/one/v1/w.bin").read_bytes()
         mount.end(signal.SIGKILL)
         assert "dead" in mount.hoist("mount", "--status").stdout
+        assert "hoist umount frees it" in mount.hoist("doctor").stdout
         with pytest.raises(OSError):
             os.listdir(mount.point)
         mount.start()

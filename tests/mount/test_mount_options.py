@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoist.config import load_config
 from hoist.errors import UsageError
+from hoist.mount.daemon import mount_cache
 from hoist.mount.options import MountOptions, parse_mount_options
 
 
@@ -46,6 +48,7 @@ def test_own_options() -> None:
         ("metrics=70000", "port"),
         ("allow_other=1", "no such option"),
         ("uid", "no such option"),
+        ("cache=maybe", "neither on nor off"),
     ],
 )
 def test_what_makes_no_sense_is_named(text: str, word: str) -> None:
@@ -59,3 +62,27 @@ def test_any_text_is_taken_or_refused(text: str) -> None:
         parse_mount_options([text])
     except UsageError:
         return
+
+
+@pytest.mark.parametrize(
+    ("table", "variable", "option", "used"),
+    [
+        ("", "", "", True),
+        ("[cache]", "", "", True),
+        ("[cache]\nenabled = false", "", "", False),
+        ("[cache]\nenabled = false", "on", "", True),
+        ("[cache]\nenabled = false", "/some/where", "", True),
+        ("[cache]\nenabled = false", "", "cache=on", True),
+        ("", "off", "", False),
+        ("[cache]", "off", "", False),
+        ("", "off", "cache=on", True),
+        ("", "on", "cache=off", False),
+        ("[cache]", "", "no_cache", False),
+    ],
+)
+def test_the_option_wins_over_the_variable_and_that_over_the_file(
+    tmp_path: Path, table: str, variable: str, option: str, used: bool
+) -> None:
+    (tmp_path / "hoist.toml").write_text(table)
+    config = load_config({"HOME": str(tmp_path), "HOIST_CACHE": variable}, tmp_path)
+    assert (mount_cache(config, parse_mount_options([option])) is not None) == used

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hoist.config import EngineConfig
 from hoist.errors import DamagedBlock, FileNotFound, StorageUnavailable
 from hoist.model.packs import PACK_BELOW, Pack, PackIndex, lay_out
-from hoist.read.packs import PackedFiles, runs
+from hoist.read.pack_index import runs
+from hoist.read.packs import PackedFiles
 from hoist.storage import layout
 from hoist.storage.base import Storage, Traits, Version
 from hoist.storage.tree import TreeStorage
@@ -254,7 +255,7 @@ PACK = lay_out(opened(packed_storage()).manifest, PACK_BELOW).packs[0]
 @given(SPANS, st.sampled_from([1, 70_000, 300_000, 1 << 30]), st.sampled_from([0, 10_000, 1 << 20]))
 def test_runs(wanted: list[int], request_bytes: int, gap: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hoist.read.packs._GAP_BYTES", gap)
+        patch.setattr("hoist.read.pack_index._GAP_BYTES", gap)
         found = list(runs(PACK, wanted, request_bytes))
     assert all(first <= last for first, last in found)
     covered = [at for first, last in found for at in range(first, last + 1)]

@@ -1,10 +1,11 @@
-"""The whole checkup: configuration, storages, this machine, tools."""
+"""The whole checkup: configuration, storages, this machine, the host cache and the mount, tools."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 
+from hoist.checkup.caching import check_caching
 from hoist.checkup.machine import check_machine
 from hoist.checkup.report import Discretion, Finding, Group, Report
 from hoist.checkup.storages import begin_storages
@@ -36,7 +37,7 @@ def doctor(
         findings.append(_GROUP.failed("hoist.toml", str(error), "mend it; see docs/storages.md"))
     until = time.monotonic() + limit_seconds
     checks = begin_storages(found, storages or sorted(found.storages), read_only=read_only)
-    local = [*check_machine(found), *check_tools(found.environ)]
+    local = [*check_machine(found), *check_caching(found), *check_tools(found.environ)]
     for check in checks:
         findings += check.result(until)
     return Report(Discretion(found.environ).clean_all([*findings, *local]), time.monotonic() - began)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from hoist.checkup.report import Finding, Group
 
 _GROUP = Group("optional tools")
-_FUSE = Path("/dev/fuse")
-_PASSTHROUGH_SINCE = (6, 9)
 # Where Debian keeps servers that an ordinary user's PATH lacks.
 _MORE_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CONTAINERS = ("docker", "podman", "nerdctl")
@@ -23,27 +18,11 @@ _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 
 
 def check_tools(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """FUSE, nginx, what runs containers and what speaks to registries, by being there; nothing is started."""
-    yield _fuse(environ)
+    """nginx, what runs containers and what speaks to registries, by being there; nothing is started."""
     yield _program(environ, "nginx", ("nginx",), "a read cache beside a bucket needs it", "nginx")
     yield _program(environ, "containers", _CONTAINERS, "images cannot be run here", "podman")
     yield _program(environ, "registry client", _REGISTRIES, "images cannot be looked into here", "skopeo")
     yield _proxies(environ)
-
-
-def _fuse(environ: Mapping[str, str]) -> Finding:
-    helper = _find(environ, "fusermount3")
-    if not _FUSE.exists():
-        mend = "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
-        return _GROUP.missing("FUSE", "there is no /dev/fuse: no mounts", mend)
-    if not os.access(_FUSE, os.R_OK | os.W_OK):
-        return _GROUP.missing("FUSE", "this user may not open /dev/fuse", "chmod 666 /dev/fuse, as root")
-    if helper is None:
-        return _GROUP.missing("FUSE", "/dev/fuse is there, fusermount3 is not", "apt-get install fuse3")
-    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
-    whole = release >= _PASSTHROUGH_SINCE and os.geteuid() == 0
-    by = "the kernel itself" if whole else "the daemon (by the kernel itself: Linux 6.9, as root)"
-    return _GROUP.ok("FUSE", f"/dev/fuse and {helper}; whole cached files are read by {by}")
 
 
 def _program(environ: Mapping[str, str], name: str, programs: tuple[str, ...], loss: str, package: str) -> Finding:

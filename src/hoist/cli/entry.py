@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from hoist.cli.interrupt import Interruptible
 
-CANCELLED = 130
 INTERNAL = 70
 # What a shell reports of a program that died of a closed pipe.
 BROKEN_PIPE = 141
+# Verbs that start servers and mounts of their own, which are not to be left behind.
+_ORDERLY = ("bench", "demo")
 _EXTRAS = {"torch": "torch", "numpy": "torch"}
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads and signals are needed only from here on: --help is quick without.
     from hoist.cli.interrupt import Interruptible
 
-    with Interruptible(f"hoist: {farewell}") as interruptible, _warnings_as_lines():
+    with Interruptible(f"hoist: {farewell}", orderly=parsed.verb in _ORDERLY) as interruptible, _warnings_as_lines():
         return _guarded(lambda: _run(parsed), interruptible)
 
 
@@ -78,9 +79,8 @@ def _guarded(run: Callable[[], int], interruptible: Interruptible) -> int:
     try:
         code = run()
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        interruptible.cancelled()
-        return CANCELLED
+    except KeyboardInterrupt as interrupt:
+        return interruptible.cancelled(interrupt)
     except BrokenPipeError:
         # The reader has gone (`hoist list | head`): say nothing, not at the end of Python either.
         sys.stdout = None

@@ -44,22 +44,27 @@ def add_to(root: Root) -> None:
         run_mount,
         "Show storages as a read-only folder",
         about="Every version is a folder NAME/VERSION, every tag a link beside it; with several storages there is a "
-        "folder for each. Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
+        "folder for each. STORAGE//NAME:LABEL shows that version alone (and its tag), also where nothing may be listed. "
+        "Runs until it is unmounted or ended by Ctrl-C or SIGTERM; with --daemon in the background.",
         examples=(
             "hoist mount oss /mnt/models",
             "hoist mount nas s3://models /mnt/models --daemon -o allow_other",
+            "hoist mount s3://public//sd15/anything:stable /mnt/models",
             "hoist mount --status",
         ),
     )
     what = parser.add_argument(
-        "places", metavar="STORAGE... MOUNTPOINT", nargs="*", help="storages, and last the folder to mount at"
+        "places",
+        metavar="STORAGE... MOUNTPOINT",
+        nargs="*",
+        help="storages, or locations of versions, and last the folder to mount at",
     )
     completes(what, "folder")
     add = parser.add_argument
     add("--daemon", action="store_true", help="go to the background once it can be read")
     add("--status", action="store_true", help="show the mounts of this user instead")
     add("-o", dest="options", action="append", default=[], metavar="OPTION,...", help="options as mount(8) takes them")
-    add("--cache", choices=("on", "off"), default="on", help="use the host cache (default: on)")
+    add("--cache", choices=("on", "off"), help="use the host cache (default: on, unless it is configured to be off)")
     for name, about in _FLAGS:
         add(f"--{name}", action="store_true", help=about)
     for name, metavar, about in _VALUES:
@@ -102,7 +107,7 @@ def options_of(args: Namespace) -> MountOptions:
     from hoist.mount.options import parse_mount_options
 
     words = [name.replace("-", "_") for name, _ in _FLAGS if getattr(args, name.replace("-", "_"))]
-    words += ["no_cache"] if args.cache == "off" else []
+    words += [f"cache={args.cache}"] if args.cache else []
     for name, *_ in _VALUES:
         value = getattr(args, name.replace("-", "_"))
         if value is not None:

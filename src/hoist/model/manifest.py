@@ -24,6 +24,7 @@ ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 BLOCKS_TYPE = "application/vnd.hoist.blocks.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
+LINK = "dev.hoist.link"
 # What lies in these folders is Hoist's own, in a storage and in a folder that is pulled to.
 RESERVED = (".hoist", ".hoist-pull")
 MAX_MANIFEST_BYTES = 64 << 20
@@ -45,11 +46,15 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class FileEntry:
-    """One file of a version: its path inside it, size in bytes, and SHA-256 as `sha256:HEX`."""
+    """One file of a version: its path inside it, size in bytes, and SHA-256 as `sha256:HEX`.
+
+    `link`: it was a symbolic link with this text, to another file of the version. It is a file of that content all the same.
+    """
 
     path: str
     size: int
     digest: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,19 @@ def check_path(path: str) -> str:
             "have no empty, '.' or '..' part, no backslash or control character, and do not start with .hoist or .hoist-pull"
         )
     return path
+
+
+def link_target(path: str, link: str) -> str | None:
+    """The path in a version that a symbolic link at `path` leads to; None unless it is relative, stays inside, and goes up
+    only at its beginning, so that it means the same wherever the version lies."""
+    folder, parts = path.split("/")[:-1], link.split("/")
+    while folder and parts and parts[0] == "..":
+        folder.pop()
+        del parts[0]
+    try:
+        return check_path("/".join([*folder, *parts])) if parts and ".." not in parts else None
+    except InvalidManifest:
+        return None
 
 
 @dataclass(frozen=True)
@@ -181,6 +199,26 @@ def _check_files(files: tuple[FileEntry, ...]) -> None:
             raise InvalidManifest(f"two files at one path {one[:-1]!r}")
         if next_one.startswith(one):
             raise InvalidManifest(f"{one[:-1]!r} is both a file and the folder of {next_one[:-1]!r}")
+    links = [file for file in files if file.link]
+    if links:
+        _check_links(links, {file.path: file for file in files})
+
+
+def _check_links(links: Iterable[FileEntry], files: Mapping[str, FileEntry]) -> None:
+    """Each must lead to a file of the version that has the same content, at the end of all links to one that is none."""
+    whole = {path for path, file in files.items() if not file.link}
+    for link in links:
+        way: list[str] = []
+        entry = link
+        while entry.path not in whole and entry.path not in way:
+            way.append(entry.path)
+            target = files.get(link_target(entry.path, entry.link) or "")
+            if target is None or (target.digest, target.size) != (entry.digest, entry.size):
+                raise InvalidManifest(f"the link {entry.path!r} leads to no file of its content: {entry.link!r}")
+            entry = target
+        if entry.path not in whole:
+            raise InvalidManifest(f"the link {link.path!r} leads to itself")
+        whole.update(way)
 
 
 def _file_kind(path: str) -> str:
@@ -205,7 +243,8 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
 
 def _layer(entry: FileEntry) -> dict[str, Any]:
     media_type = _FILE_TYPE.format(_file_kind(entry.path))
-    return _descriptor(media_type, entry.digest, entry.size) | {"annotations": {FILEPATH: entry.path}}
+    annotations = {FILEPATH: entry.path} | ({LINK: entry.link} if entry.link else {})
+    return _descriptor(media_type, entry.digest, entry.size) | {"annotations": annotations}
 
 
 def _parse_blob(descriptor: Any) -> Blob:
@@ -222,7 +261,10 @@ def _parse_layer(layer: Any) -> FileEntry:
     path = layer["annotations"][FILEPATH]
     if not isinstance(path, str):
         raise InvalidManifest(f"the manifest has a bad file path {path!r}")
-    return FileEntry(check_path(path), blob.size, blob.digest)
+    link = layer["annotations"].get(LINK, "")
+    if not isinstance(link, str):
+        raise InvalidManifest(f"the manifest has a bad link {link!r}")
+    return FileEntry(check_path(path), blob.size, blob.digest, link)
 
 
 def _canonical(document: Any) -> bytes:

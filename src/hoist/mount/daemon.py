@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event
 
 from hoist.config import Config
-from hoist.errors import Conflict, HoistError, LocalError, StorageUnavailable, UsageError
+from hoist.errors import Conflict, HoistError, InvalidReference, LocalError, StorageUnavailable, UsageError
+from hoist.model.reference import Reference, parse_location, split_location
 from hoist.mount.device import KIND, Device, file_system_of, mounted_kind, open_device, unmount
 from hoist.mount.expose import MetricsServer
 from hoist.mount.filesystem import FileSystem
@@ -35,13 +36,13 @@ from hoist.storage.base import Storage
 _LOG = logging.getLogger(__name__)
 _READY_SECONDS = 10.0
 _END_SECONDS = 3.0
-_OFF = ("off", "no", "false", "0")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class MountPlan:
-    """What to mount, and where: a folder, or `/dev/fd/N` for a device that is mounted already."""
+    """What to mount (storages, or locations of single versions), and where: a folder, or `/dev/fd/N` for a device that is
+    mounted already."""
 
     storages: tuple[str, ...]
     point: str
@@ -57,11 +58,11 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
     metrics = Metrics()
     with ExitStack() as stack:
         opened = [
-            (address, stack.enter_context(open_storage(config.storage(address), config.environ)))
-            for address in plan.storages
+            (address, stack.enter_context(open_storage(config.storage(address), config.environ)), references)
+            for address, references in places_of(plan.storages)
         ]
         limits = replace(config.engine, retry_seconds=min(config.engine.retry_seconds, options.timeout_seconds))
-        cache = _cache(config, options)
+        cache = mount_cache(config, options)
         shelves = _shelves(opened, Engine(limits), metrics, options, cache)
         memory = BlockMemory(options.memory_bytes)
         metrics.gauge("block_memory_bytes", lambda: float(memory.held_bytes))
@@ -108,25 +109,53 @@ def shelf_name(address: str) -> str:
     return _UNSAFE.sub("-", address).strip("-.") or "storage"
 
 
+def places_of(texts: Sequence[str]) -> list[tuple[str, Sequence[Reference]]]:
+    """The storages that are named, each with the references of the versions to show; none of them: all it has.
+
+    Raises InvalidReference.
+    """
+    found: list[tuple[str, list[Reference]]] = []
+    for text in texts:
+        try:
+            split_location(text)
+        except InvalidReference:
+            found.append((text, []))
+            continue
+        if Path(text).is_dir():
+            # `/srv//models` is a path too.
+            found.append((text, []))
+            continue
+        location = parse_location(text)
+        known = next((references for address, references in found if address == location.storage), None)
+        if known is None:
+            found.append((location.storage, [location.reference]))
+        elif known:
+            known.append(location.reference)
+    wholes = {address for address, references in found if not references}
+    return [(address, references) for address, references in found if not references or address not in wholes]
+
+
 def _shelves(
-    opened: Sequence[tuple[str, Storage]],
+    opened: Sequence[tuple[str, Storage, Sequence[Reference]]],
     engine: Engine,
     metrics: Metrics,
     options: MountOptions,
     cache: HostCache | None,
 ) -> dict[str, Shelf]:
     shelves: dict[str, Shelf] = {}
-    for address, storage in opened:
+    for address, storage, references in opened:
         name = shelf_name(address)
         if name in shelves:
             raise UsageError(f"two storages would be called {name!r} in the mount: give one another name in hoist.toml")
-        shelves[name] = Shelf(name, Metered(storage, metrics), engine, options.refresh_seconds, cache)
+        metered = Metered(storage, metrics)
+        shelves[name] = Shelf(name, metered, engine, options.refresh_seconds, cache, references)
     return shelves
 
 
-def _cache(config: Config, options: MountOptions) -> HostCache | None:
-    """The host cache, which a mount uses unless it is told not to."""
-    if not options.cache or config.environ.get("HOIST_CACHE", "").lower() in _OFF:
+def mount_cache(config: Config, options: MountOptions) -> HostCache | None:
+    """The host cache, which a mount uses unless it is told not to: by its options, or else as everything is."""
+    used = not config.cache.refused if options.cache is None else options.cache
+    if not used:
         return None
     limit = options.cache_bytes
     return host_cache(config if limit is None else replace(config, cache=replace(config.cache, size=limit)))

@@ -26,7 +26,7 @@ _BACKING_OPEN = 0x4010E501
 _BACKING_CLOSE = 0x4004E502
 _BACKING = struct.Struct("=iIQ")
 _GIVEN = re.compile(r"/dev/fd/([0-9]{1,9})")
-_HELPERS = ("fusermount3", "fusermount")
+HELPERS = ("fusermount3", "fusermount")
 _HELPER_SECONDS = 20
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -220,7 +220,7 @@ def _mount_by_helper(folder: Path, source: str, *, allow_other: bool) -> int:
 
 
 def _helper() -> str:
-    found = next((path for path in map(shutil.which, _HELPERS) if path), None)
+    found = next((path for path in map(shutil.which, HELPERS) if path), None)
     if found is None:
         raise LocalError("mounting without being root needs fusermount3: apt-get install fuse3")
     return found

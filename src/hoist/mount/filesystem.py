@@ -95,6 +95,8 @@ class FileSystem:
         """A name in a folder. Raises Absent, OSError, NeedsStorage, HoistError."""
         folder = self._folder(parent, patient=patient)
         named = folder.get(name)
+        if parent.shelf is not None and parent.shelf.unlisted and not _is_inside(parent):
+            named = parent.shelf.find(parent.path, name, patient=patient)
         if named is None:
             raise Absent(_ABSENT_SECONDS if parent.shelved else min(_ABSENT_SECONDS, self.options.refresh_seconds))
         return self.found(parent, name, named)
@@ -120,7 +122,7 @@ class FileSystem:
             return Found(node, life)
         if isinstance(named, VersionRoot):
             published = named.published_ns or self._began_ns
-            what = ("version", *where, str(named.published_ns))
+            what = ("version", *where, named.digest or str(named.published_ns))
             return Found(self._make(parent, name, stat.S_IFDIR, 0, published, what, path=path, named=named), life)
         node = self._make(parent, name, stat.S_IFDIR, 0, self._began_ns, ("group", *where), path=path, named=GROUP)
         return Found(node, life)
@@ -183,9 +185,9 @@ class FileSystem:
         if shelved is not None:
             return shelved.tree.get(_inside(node), {})
         found: Folder | None = node.shelf.catalogue(patient=patient).tree.get(node.path)
-        if found is None:
+        if found is None and not node.shelf.unlisted:
             raise Absent(0.0)
-        return found
+        return found or {}
 
     def _shelved(self, node: Node, *, patient: bool) -> Shelved | None:
         """The version that a folder is in, or is; None above all versions."""
@@ -217,7 +219,12 @@ class FileSystem:
                 shelved,
             )
             return Found(node, FOREVER if renewed or not self._contents.may_renew(named) else _UNFINISHED_SECONDS)
-        node = self._make(parent, name, stat.S_IFDIR, 0, published, where, path=path, named=named)
+        if isinstance(named, Link):
+            size = len(named.target.encode())
+            # Never the number of a file: contents that come unasked are given to files by their numbers.
+            node = self._make(parent, name, stat.S_IFLNK, size, published, ("link", *where), path=path, named=named)
+        else:
+            node = self._make(parent, name, stat.S_IFDIR, 0, published, where, path=path, named=named)
         node.shelved = shelved
         return Found(node, FOREVER)
 
@@ -245,6 +252,11 @@ class FileSystem:
             number = next(self._numbers)
             self._handles[number] = opened
         return number
+
+
+def _is_inside(node: Node) -> bool:
+    """Whether a folder is a version's, or in one."""
+    return node.shelved is not None or isinstance(node.named, VersionRoot)
 
 
 def _inside(node: Node) -> str:

@@ -33,8 +33,8 @@ class MountOptions:
     """How a mount behaves; sizes in bytes, times in seconds.
 
     `memory_bytes`: of blocks held by the daemon. `refresh_seconds`: life of listings and tags. `timeout_seconds`: after
-    which a read that the storage does not answer fails. `cache`: whether the host cache is used; `cache_bytes`: its limit,
-    None as it is.
+    which a read that the storage does not answer fails. `cache`: whether the host cache is used, None as configured;
+    `cache_bytes`: its limit, None as it is.
     """
 
     allow_other: bool = False
@@ -43,7 +43,7 @@ class MountOptions:
     umask: int = 0
     threads: int = 4
     memory_bytes: int = MEMORY_BYTES
-    cache: bool = True
+    cache: bool | None = None
     cache_bytes: int | None = None
     prefetch: bool = True
     passthrough: bool = True
@@ -123,6 +123,12 @@ def _seconds(text: str) -> float:
         raise ValueError(f"{text!r} is no number of seconds") from None
 
 
+def _on_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"{text!r} is neither on nor off")
+    return text == "on"
+
+
 _FLAGS: dict[str, dict[str, Any]] = {
     "allow_other": {"allow_other": True},
     "syslog": {"syslog": True},
@@ -136,6 +142,7 @@ _VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "umask": ("umask", _octal),
     "threads": ("threads", _number),
     "memory": ("memory_bytes", parse_size),
+    "cache": ("cache", _on_off),
     "cache_size": ("cache_bytes", parse_size),
     "refresh": ("refresh_seconds", _seconds),
     "timeout": ("timeout_seconds", _seconds),

@@ -1,4 +1,4 @@
-"""Small files by packs: whoever reads several of a version gets those that lie beside them along, into memory."""
+"""Small files by packs: whoever reads several of a version gets those beside them along, into memory and the host cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from hoist.model.manifest import FileEntry
 from hoist.model.packs import PACK_BELOW
 from hoist.mount.stores import BlockMemory, MemoryStore, whole_key
 from hoist.mount.workers import Shared, Workers
+from hoist.read.cache.fill import fill as fill_cached
 from hoist.read.engine import Engine
+from hoist.read.pack_index import kept_index
 from hoist.read.packs import LEAST_REQUEST_BYTES, PLAIN_READS, PackedFiles
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
@@ -42,6 +44,7 @@ class Packs:
         self._fetching: dict[int, Shared[None]] = {}
         self._workers = Workers("hoist-packs", _AHEAD)
         self._last = -1
+        self._at_hand: bool | None = None
 
     def bring(self, digest: str, on_bytes: OnBytes) -> bool:
         """Bring the window of a file to memory; False if the file is in no pack, or only few files were read so far.
@@ -51,7 +54,10 @@ class Packs:
         with self._lock:
             self._reads += 1
             few = self._reads <= PLAIN_READS
-        packed = None if few else self._index()
+        if few and self._at_hand is None:
+            # An index that this host has costs nothing.
+            self._at_hand = kept_index(self._opened) is not None
+        packed = None if few and not self._at_hand else self._index()
         number = self._window_of.get(digest)
         if packed is None or number is None:
             return False
@@ -119,10 +125,9 @@ class Packs:
 
         def keep(path: str, view: memoryview) -> None:
             self._memory.put(whole_key(files[path].digest), memoryview(bytes(view)))
-            on_bytes(len(view))
 
         try:
-            packed.each(files, keep)
+            packed.each(files, keep, on_bytes=on_bytes)
         finally:
             with self._lock:
                 self._fetching.pop(number, None)
@@ -146,4 +151,10 @@ class PackedStore(MemoryStore):
     def fill(self, source: Source, engine: Engine, first: int, last: int, on_bytes: OnBytes, stop: Event) -> None:
         if self._packs.bring(self._file, on_bytes) and all(map(self.has, range(first, last))):
             return
-        super().fill(source, engine, first, last, on_bytes, stop)
+        cached = source.cache.try_file(source.blocks, source.seen_as) if source.cache else None
+        if cached is None:
+            super().fill(source, engine, first, last, on_bytes, stop)
+            return
+        with cached:
+            span = (source.blocks.starts[first], source.blocks.starts[last])
+            on_bytes(fill_cached(cached, source, engine, [span], sink=self, stop=stop).fetched_bytes)

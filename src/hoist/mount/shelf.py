@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 from hoist.errors import HoistError
 from hoist.model.manifest import Manifest
-from hoist.mount.tree import Catalogue, Tree, VersionRoot, catalogue, contents
+from hoist.model.reference import Reference
+from hoist.mount.naming import UNLISTED, ByName, find_chosen, list_all
+from hoist.mount.tree import Catalogue, Named, Tree, VersionRoot, contents
 from hoist.mount.workers import Shared, Workers
 from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
@@ -42,17 +45,27 @@ class Shelved:
 class Shelf:
     """A storage under a mount. Several threads may use it; none but those that say `patient` ever wait for the storage.
 
-    What was listed once stays known while the storage is away.
+    What was listed once stays known while the storage is away. With `references` only those are shown.
     """
 
     def __init__(
-        self, name: str, storage: Storage, engine: Engine, refresh_seconds: float, cache: HostCache | None = None
+        self,
+        name: str,
+        storage: Storage,
+        engine: Engine,
+        refresh_seconds: float,
+        cache: HostCache | None = None,
+        references: Sequence[Reference] = (),
     ) -> None:
         self.name = name
+        self.unlisted = False
+        """Whether the storage may not be listed, so that each name has to be asked for with `find`."""
         self.storage = storage
         self.engine = engine
         self._refresh_seconds = refresh_seconds
         self._cache = cache
+        self._references = references
+        self._by_name = ByName(storage, refresh_seconds)
         self._known: Catalogue | None = None
         self._asked = float("-inf")
         self._asking: Shared[Catalogue] | None = None
@@ -63,8 +76,8 @@ class Shelf:
     def catalogue(self, *, patient: bool) -> Catalogue:
         """The models, versions and tags, at most as old as configured. Raises NeedsStorage, and what a storage may."""
         known = self._known
-        if known is not None and time.monotonic() - self._asked < self._refresh_seconds:
-            return known
+        if known is not None and (self.unlisted or time.monotonic() - self._asked < self._refresh_seconds):
+            return self._by_name.catalogue() if self.unlisted else known
         if not patient:
             raise NeedsStorage
         with self._lock:
@@ -78,6 +91,12 @@ class Shelf:
             return asking.wait(_PATIENCE_SECONDS)
         except TimeoutError:
             return known
+
+    def find(self, path: str, name: str, *, patient: bool) -> Named | None:
+        """What a name above all versions is, in a storage that is `unlisted`. Raises NeedsStorage, what a storage may."""
+        if not patient and not self._by_name.is_known(path, name):
+            raise NeedsStorage
+        return self._by_name.find(path, name)
 
     def version(self, root: VersionRoot, *, patient: bool) -> Shelved:
         """A version's files. Raises NeedsStorage, VersionNotFound, InvalidManifest, and what a storage may."""
@@ -118,17 +137,30 @@ class Shelf:
 
     def _ask(self) -> Catalogue:
         try:
-            roots = [VersionRoot(version, int(at * 10**9)) for version, at in self.storage.dated_versions()]
-            found = catalogue(roots, self.storage.tags())
+            found = self._list()
+        except UNLISTED as error:
+            if self._known is not None or self._references:
+                return self._last_known(error)
+            _LOG.warning("%s may not be listed, so its versions are found by their names alone: %s", self.name, error)
+            self.unlisted = True
+            found = Catalogue()
         except HoistError as error:
-            if self._known is None:
-                raise
-            _LOG.warning("%s cannot be listed, showing what was known: %s", self.name, error)
-            self._asked = time.monotonic() - self._refresh_seconds + max(_PAUSE_SECONDS, self._refresh_seconds / 2)
-            return self._known
+            return self._last_known(error)
         self._known, self._asked = found, time.monotonic()
         self._drop_gone(found)
         return found
+
+    def _list(self) -> Catalogue:
+        if self._references:
+            return find_chosen(self.storage, self._references, strict=self._known is None)
+        return list_all(self.storage)
+
+    def _last_known(self, error: HoistError) -> Catalogue:
+        if self._known is None:
+            raise error
+        _LOG.warning("%s cannot be listed, showing what was known: %s", self.name, error)
+        self._asked = time.monotonic() - self._refresh_seconds + max(_PAUSE_SECONDS, self._refresh_seconds / 2)
+        return self._known
 
     def _drop_gone(self, found: Catalogue) -> None:
         there = set(found.versions)

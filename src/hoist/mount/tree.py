@@ -22,10 +22,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class VersionRoot:
-    """A version's own folder, and when it was published (nanoseconds since the epoch; 0: not known)."""
+    """A version's own folder, and when it was published (nanoseconds since the epoch; 0: not known, then `digest` tells it
+    from another version that had the label before)."""
 
     version: Version
     published_ns: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def contents(files: Iterable[FileEntry]) -> Tree:
     tree: dict[str, dict[str, Named]] = {"": {}}
     for entry in files:
         path, _, name = entry.path.rpartition("/")
-        (tree.get(path) or _folder(tree, path))[name] = entry
+        (tree.get(path) or _folder(tree, path))[name] = Link(entry.link) if entry.link else entry
     return tree
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING
 
 from hoist.errors import Damaged, FileNotFound, NotFound, PermissionDenied, StorageUnsupported
 from hoist.model.blocks import FileBlocks, block_digest, file_blocks
-from hoist.model.packs import Pack, PackIndex, may_have_packs, most_index_bytes
+from hoist.model.packs import Pack, PackIndex
 from hoist.parallel import SMALL_AT_ONCE, for_each
+from hoist.read.cache.pack import KeptPack, kept_pack
 from hoist.read.engine import Job
+from hoist.read.pack_index import keep_index, kept_index, read_index, runs
 from hoist.read.plan import Request
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source
-from hoist.retry import retrying
-from hoist.storage.base import StoredFile
+from hoist.storage.base import OnBytes, StoredFile
 
 if TYPE_CHECKING:
     from hoist.read.version import OpenedVersion
 
+_Wanted = Mapping[tuple[int, int], Sequence[str]]
 OnFile = Callable[[str, memoryview], None]
 """Told of a file's path and its verified bytes, which it must not keep; from any thread."""
 
-# Bytes that nobody wants, between two files that somebody does, cost less than another request.
-_GAP_BYTES = 1 << 20
 # The pack index is a request too: who reads no more small files than that is better off without it.
 PLAIN_READS = 2
 # Smaller requests would be too many; larger ones too few at once, and of too much memory.
@@ -107,12 +107,46 @@ class PackedFiles:
                 batch, size = [], 0
         yield from self._batch(batch)
 
-    def each(self, paths: Iterable[str], on_file: OnFile, stop: Event | None = None) -> None:
-        """Tell `on_file` of each packed file of `paths`, as they come. Raises as `fetch`, and what `on_file` raises."""
+    def each(
+        self, paths: Iterable[str], on_file: OnFile, stop: Event | None = None, *, on_bytes: OnBytes | None = None
+    ) -> None:
+        """Tell `on_file` of each packed file of `paths`, as they come, and `on_bytes` of the bytes of those that came from
+        the storage, not from the host cache. Raises as `fetch`, and what `on_file` raises."""
         wanted: dict[tuple[int, int], list[str]] = defaultdict(list)
         for path in dict.fromkeys(paths):
             wanted[self._place(path)].append(path)
-        came: set[tuple[int, int]] = set()
+        with ExitStack() as stack:
+            kept = {number: stack.enter_context(self._kept_pack(number)) for number in {place[0] for place in wanted}}
+            came = self._at_hand(wanted, kept, on_file)
+            self._bring(wanted, came, kept, on_file, stop, on_bytes)
+
+    def _kept_pack(self, number: int) -> AbstractContextManager[KeptPack | None]:
+        opened, digest = self._opened, self.index.packs[number].digest.removeprefix("sha256:")
+        seen_as = f"{opened.storage.address}//{opened.version}/(small files, pack {digest[:12]})"
+        return kept_pack(opened.kept_in, self._laid(number).blocks, seen_as)
+
+    def _at_hand(self, wanted: _Wanted, kept: Mapping[int, KeptPack | None], on_file: OnFile) -> set[tuple[int, int]]:
+        """Tell of what the host cache has; which places that were."""
+        came = set()
+        for (number, at), paths in wanted.items():
+            pack, laid = kept[number], self._laid(number)
+            view = pack.read(laid.firsts[at], laid.lasts[at]) if pack else None
+            if view is not None:
+                for path in paths:
+                    on_file(path, view)
+                came.add((number, at))
+        return came
+
+    def _bring(
+        self,
+        wanted: _Wanted,
+        came: set[tuple[int, int]],
+        kept: Mapping[int, KeptPack | None],
+        on_file: OnFile,
+        stop: Event | None,
+        on_bytes: OnBytes | None,
+    ) -> None:
+        """Tell of what has not come yet, from the storage."""
 
         def take(request: Request, view: memoryview) -> None:
             number = bisect_right(self._bases, request.at) - 1
@@ -121,7 +155,12 @@ class PackedFiles:
                 begin = pack.offsets[at] - request.begin
                 for path in wanted.get((number, at), ()):
                     on_file(path, view[begin : begin + pack.files[at].size])
+                if on_bytes and (number, at) in wanted:
+                    on_bytes(pack.files[at].size)
                 came.add((number, at))
+            keeper = kept[number]
+            if keeper:
+                keeper.keep(request, view)
 
         sink = CallbackSink(take)
         while jobs := [*self._jobs([place for place in sorted(wanted) if place not in came], sink)]:
@@ -131,8 +170,15 @@ class PackedFiles:
             except _Useless:
                 # Its pack is known to be so by now; what has not come of the others is asked for again.
                 continue
+
+        def bring_plainly(path: str) -> None:
+            view = self._plain(path)
+            on_file(path, view)
+            if on_bytes:
+                on_bytes(len(view))
+
         left = [path for place, those in wanted.items() if place not in came for path in those]
-        for_each(lambda path: on_file(path, self._plain(path)), left, SMALL_AT_ONCE)
+        for_each(bring_plainly, left, SMALL_AT_ONCE)
 
     def read(self, path: str) -> bytes:
         """The whole of one packed file; those beside it come along, and are kept for a while. Raises as `fetch`."""
@@ -250,39 +296,15 @@ class PackedFiles:
 
 def open_packs(opened: OpenedVersion) -> PackedFiles | None:
     """The packed files of a version; None if it has none that can be used. Raises StorageUnavailable."""
+    kept = kept_index(opened)
+    if kept is not None:
+        return PackedFiles(opened, kept)
     with suppress(*USELESS):
         index = read_index(opened)
-        return PackedFiles(opened, index) if index.packs else None
+        if index.packs:
+            keep_index(opened, index)
+            return PackedFiles(opened, index)
     return None
-
-
-def read_index(opened: OpenedVersion) -> PackIndex:
-    """The pack index of a version; an empty one where it would be no use. Raises FileNotFound if there is none, Damaged,
-    and what a storage may."""
-    manifest, most = opened.manifest, most_index_bytes(opened.manifest)
-    if not may_have_packs(manifest):
-        return PackIndex(manifest.digest, ())
-
-    def read() -> bytes:
-        return opened.storage.read_packs(opened.version, manifest.digest, most)
-
-    return PackIndex.parse(retrying(read, opened.engine.config.retry_seconds, Event()), manifest)
-
-
-def runs(pack: Pack, wanted: Sequence[int], request_bytes: int) -> Iterator[tuple[int, int]]:
-    """The first and the last file of each request that brings the wanted ones, which are in order. Pure.
-
-    A request ends between two files; it takes along what lies between two that are close to each other.
-    """
-    first = last = wanted[0]
-    for at in wanted[1:]:
-        end = pack.offsets[last] + pack.files[last].size
-        far = pack.offsets[at] - end > _GAP_BYTES
-        if far or pack.offsets[at] + pack.files[at].size - pack.offsets[first] > request_bytes:
-            yield first, last
-            first = at
-        last = at
-    yield first, last
 
 
 @cache

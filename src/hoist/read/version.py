@@ -38,7 +38,7 @@ class OpenedVersion:
     def table(self) -> BlockTable:
         """The block table, fetched and checked at its first use. Raises InvalidManifest, FileNotFound."""
         blob = self.manifest.blocks
-        cache = self.cache if self.cache and not self._is_local(self.manifest.files[0]) else None
+        cache = self.kept_in
         kept = cache.document(blob.digest) if cache else None
         if kept is not None and digest_of(kept) == blob.digest:
             return BlockTable.parse(kept)
@@ -81,6 +81,11 @@ class OpenedVersion:
         entry = self.entry(path)
         source = stored_source(self.storage, StoredFile(self.version, entry), self.blocks(path))
         return replace(source, cache=self.cache) if self.cache and not self._is_local(entry) else source
+
+    @property
+    def kept_in(self) -> HostCache | None:
+        """The host cache if it is to keep what is read of this version: not what lies on a disk of this host anyway."""
+        return self.cache if self.cache and not self._is_local(self.manifest.files[0]) else None
 
     def reader(self, path: str) -> RangeReader:
         """Verified bytes of any range of one file."""

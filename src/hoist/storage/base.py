@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hoist.errors import Damaged, FileNotFound, StorageUnsupported, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
@@ -106,6 +107,10 @@ class Publication(ABC):
     @abstractmethod
     def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
         """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file."""
+
+    def link(self, entry: FileEntry) -> bool:
+        """Lay the symbolic link that the file was; False where it has to be put as a file."""
+        return False
 
     def place(self, entry: FileEntry, staged: Staged) -> bool:
         """Make a staged file the version's file; False if it is gone meanwhile, and has to be put. See Staging."""
@@ -268,10 +273,9 @@ class Storage(ABC):
         version = Version(reference.name, label)
         try:
             return version, Manifest.parse(self.read_manifest(version))
-        except VersionNotFound:
-            tag = self.find_tag(reference.name, label)
-            if tag is None:
-                raise self._not_found(reference) from None
+        except (VersionNotFound, PermissionDenied) as refused:
+            # Who may not list a bucket is refused what is not there, as if it were a secret: the tag may be.
+            tag = self._tag_instead(reference, label, refused)
         if not tag.label:
             raise Damaged(f"the tag {reference} in {self.address} is damaged: set it again with hoist tag")
         version = Version(tag.name, tag.label)
@@ -279,6 +283,13 @@ class Storage(ABC):
         if manifest.digest != tag.digest:
             raise VersionNotFound(f"tag {reference} points at {tag.digest}, but {version} is {manifest.digest}")
         return version, manifest
+
+    def _tag_instead(self, reference: Reference, label: str, refused: HoistError) -> Tag:
+        with suppress(PermissionDenied):
+            tag = self.find_tag(reference.name, label)
+            if tag is not None:
+                return tag
+        raise refused if isinstance(refused, PermissionDenied) else self._not_found(reference) from None
 
     def _by_digest(self, reference: Reference, digest: str) -> tuple[Version, Manifest]:
         for version in self.versions(reference.name):

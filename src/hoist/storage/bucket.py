@@ -202,6 +202,9 @@ class BucketObjects:
             return False
         return self.head(target).size == self.head(source).size
 
+    def symlink(self, key: str, target: str) -> bool:
+        return False
+
     def delete(self, keys: Sequence[str]) -> None:
         rest = iter(keys)
         while some := list(islice(rest, _DELETE_AT_ONCE)):

@@ -150,6 +150,26 @@ class DirectoryObjects:
                 raise
         return True
 
+    def symlink(self, key: str, target: str) -> bool:
+        path = self.root / key
+        made = self.root / layout.TMP / uuid4().hex
+        with self.translate(key):
+            for folder in (path.parent, made.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            try:
+                made.symlink_to(target)
+            except OSError as error:
+                # A file system without them: the file is written.
+                if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                    return False
+                raise
+            try:
+                made.replace(path)
+            finally:
+                made.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        return True
+
     def delete(self, keys: Sequence[str]) -> None:
         for_each(self._delete, keys, SMALL_AT_ONCE)
 

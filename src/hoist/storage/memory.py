@@ -91,6 +91,9 @@ class MemoryObjects:
             return False
         return True
 
+    def symlink(self, key: str, target: str) -> bool:
+        return False
+
     def delete(self, keys: Sequence[str]) -> None:
         with self._lock:
             for key in keys:

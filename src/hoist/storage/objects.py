@@ -95,6 +95,9 @@ class Objects(Protocol):
     def copy(self, source: str, target: str) -> bool:
         """Copy inside the place, moving no bytes through this machine if it can; False if it cannot."""
 
+    def symlink(self, key: str, target: str) -> bool:
+        """Lay a symbolic link with this text in the place of a file; False where there are none."""
+
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""
 

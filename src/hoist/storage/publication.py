@@ -60,6 +60,10 @@ class TreePublication(Publication):
         self._check_claim()
         self._objects.put_file(self._key(entry), source, entry.size, on_bytes)
 
+    def link(self, entry: FileEntry) -> bool:
+        self._check_claim()
+        return self._objects.symlink(self._key(entry), entry.link)
+
     def place(self, entry: FileEntry, staged: Staged) -> bool:
         if self._objects.links and self.adopt(entry):
             staged.discard()
@@ -139,7 +143,8 @@ class TreePublication(Publication):
             files = Manifest.parse(self._objects.get(layout.manifest_key(holder)).data).files
         except HoistError:
             return {}
-        return {(file.digest, file.size): file.path for file in reversed(files)}
+        # A link means another file in another version.
+        return {(file.digest, file.size): file.path for file in reversed(files) if not file.link}
 
     def _check_claim(self) -> None:
         with self._lock:

@@ -130,6 +130,10 @@ class WrappedPublication(Publication):
         self._wrapper.before("put_file", entry.size)
         self._inner.put_file(entry, source, on_bytes)
 
+    def link(self, entry: FileEntry) -> bool:
+        self._wrapper.before("link", 0)
+        return self._inner.link(entry)
+
     def place(self, entry: FileEntry, staged: Staged) -> bool:
         self._wrapper.before("place", 0)
         return self._inner.place(entry, staged.inner if isinstance(staged, WrappedStaged) else staged)

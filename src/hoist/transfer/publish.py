@@ -241,6 +241,12 @@ class _Publish:
     def _put(self, publication: Publication, item: ScannedFile, stager: Stager | None) -> None:
         entry = item.entry
         staged = self.staged.get(entry.path)
+        if entry.link and publication.link(entry):
+            if staged is not None:
+                staged.discard()
+            else:
+                self.moved.count("copied", entry.size)
+            return
         if staged is not None:
             if publication.has(entry):
                 # Another publish of the same content was quicker.

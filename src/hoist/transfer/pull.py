@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hoist.errors import Conflict, FileNotFound, HoistError, LocalError
 from hoist.model.blocks import FileBlocks, block_digest
-from hoist.model.manifest import FileEntry
+from hoist.model.manifest import FileEntry, link_target
 from hoist.model.packs import FEWEST_FILES, MOST_PACK_BELOW
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
@@ -61,9 +61,15 @@ def pull_version(
     try:
         with _staging(folder) as staging:
             todo: dict[str, list[FileEntry]] = {}
+            links: list[FileEntry] = []
+            paths = {entry.path for entry in entries}
             for entry in entries:
-                if not _in_place(folder, entry, opened, progress, force):
-                    todo.setdefault(entry.digest, []).append(entry)
+                # A link without what it leads to is a plain file.
+                is_link = bool(entry.link) and link_target(entry.path, entry.link) in paths
+                if is_link and _is_linked(folder / entry.path, entry):
+                    progress.advance(entry.size)
+                elif not _in_place(folder, entry, opened, progress, force):
+                    (links if is_link else todo.setdefault(entry.digest, [])).append(entry)
 
             def bring(equal: list[FileEntry]) -> int:
                 return _bring(opened, equal, folder, staging, progress)
@@ -72,6 +78,9 @@ def pull_version(
             # A large file keeps every connection busy by itself; small ones go several at a time.
             fetched += sum(for_each(bring, [e for e in todo.values() if e[0].size <= SMALL_BYTES], SMALL_AT_ONCE))
             fetched += sum(bring(equal) for equal in todo.values() if equal[0].size > SMALL_BYTES)
+            for entry in links:
+                _make_link(folder, entry, staging)
+                progress.advance(entry.size)
     except OSError as error:
         raise _disk_error(error, folder) from None
     progress.end()
@@ -112,6 +121,18 @@ def _in_place(folder: Path, entry: FileEntry, opened: OpenedVersion, progress: P
     return False
 
 
+def _is_linked(path: Path, entry: FileEntry) -> bool:
+    """Whether the link is there already; what it leads to is looked at for itself."""
+    return path.is_symlink() and str(path.readlink()) == entry.link
+
+
+def _make_link(folder: Path, entry: FileEntry, staging: Path) -> None:
+    made = staging / "link"
+    made.unlink(missing_ok=True)
+    made.symlink_to(entry.link)
+    _put_in_place(made, folder / entry.path)
+
+
 def _bring_packed(
     opened: OpenedVersion, todo: dict[str, list[FileEntry]], folder: Path, staging: Path, progress: Progress
 ) -> int:
@@ -130,10 +151,12 @@ def _bring_packed(
         progress.advance(equal[0].size)
         _spread(equal, part, folder, progress)
 
-    packed.each(wanted, place)
+    # Told of from any thread, where appending is safe.
+    fetched: list[int] = []
+    packed.each(wanted, place, on_bytes=fetched.append)
     for equal in wanted.values():
         del todo[equal[0].digest]
-    return sum(equal[0].size for equal in wanted.values())
+    return sum(fetched)
 
 
 def _bring(opened: OpenedVersion, equal: list[FileEntry], folder: Path, staging: Path, progress: Progress) -> int:

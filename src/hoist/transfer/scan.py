@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from hoist.model.cut import Piece, cut
 from hoist.model.formats.archive import ZIP_MAGIC, data_range, read_archive
 from hoist.model.formats.gguf import GGUF_MAGIC, gguf_pieces
 from hoist.model.formats.safetensors import LENGTH_BYTES, header_length, parse_header
-from hoist.model.manifest import FileEntry, Manifest, check_path, digest_of
+from hoist.model.manifest import FileEntry, Manifest, check_path, digest_of, link_target
 from hoist.read.source import local_error
 from hoist.storage.base import OnBytes
 from hoist.storage.posix import fill
@@ -28,12 +28,16 @@ DEFAULT_EXCLUDE = (".git", ".cache", ".DS_Store", "__pycache__", ".hoist", ".hoi
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One file to publish: its path in the version, where it is, and what it looked like when it was found."""
+    """One file to publish: its path in the version, where it is, and what it looked like when it was found.
+
+    `link`: what it says if it is a symbolic link.
+    """
 
     path: str
     source: Path
     size: int
     changed_ns: int
+    link: str = ""
 
     def unchanged(self) -> bool:
         """Whether the file is still there, with the size and time it was found with."""
@@ -54,18 +58,30 @@ class ScannedFile:
 
 
 def find_files(source: Path, exclude: Sequence[str] = DEFAULT_EXCLUDE) -> list[LocalFile]:
-    """The files of a source: itself, or all below it; symbolic links are followed.
+    """The files of a source: itself, or all below it; symbolic links are followed, and those to another of the files kept.
 
     `exclude` are shell patterns for a file's path or for any part of it. Raises FileNotFound, UsageError, LocalError.
     """
     if source.is_file():
-        return [_local(source.name, source)]
+        return [replace(_local(source.name, source), link="")]
     if not source.is_dir():
         raise FileNotFound(f"there is nothing to publish at {source}: it is neither a file nor a folder")
     found = sorted(_walk(source, "", exclude, frozenset()), key=lambda file: file.path)
     if not found:
         raise UsageError(f"{source} holds no file to publish")
-    return found
+    by_path = {file.path: file for file in found}
+    return [file if not file.link or _leads_inside(file, by_path) else replace(file, link="") for file in found]
+
+
+def _leads_inside(file: LocalFile, files: Mapping[str, LocalFile]) -> bool:
+    """Whether a link means another file of the version there too; the folders on its way may have been links."""
+    target = files.get(link_target(file.path, file.link) or "")
+    if target is None or target is file:
+        return False
+    try:
+        return target.source.samefile(file.source)
+    except OSError as error:
+        raise local_error(error, file.source) from None
 
 
 def scan_file(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> ScannedFile:
@@ -81,7 +97,7 @@ def scan_file(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> Sc
     except OSError as error:
         raise local_error(error, file.source) from None
     digest = f"sha256:{whole.hexdigest()}"
-    return ScannedFile(file, FileEntry(file.path, file.size, digest), file_blocks(digest, lengths, digests))
+    return ScannedFile(file, FileEntry(file.path, file.size, digest, file.link), file_blocks(digest, lengths, digests))
 
 
 def scan_small(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> tuple[ScannedFile, bytes]:
@@ -98,7 +114,7 @@ def scan_small(file: LocalFile, on_bytes: OnBytes, *, checked: bool = True) -> t
     digests = [block_digest(memoryview(data)[begin:end]) for begin, end in pairwise(starts)]
     digest = digest_of(data)
     on_bytes(file.size)
-    entry = FileEntry(file.path, file.size, digest)
+    entry = FileEntry(file.path, file.size, digest, file.link)
     return ScannedFile(file, entry, file_blocks(digest, lengths, digests)), bytes(data)
 
 
@@ -202,4 +218,5 @@ def _walk(folder: Path, prefix: str, exclude: Sequence[str], above: frozenset[tu
 
 def _local(path: str, source: Path) -> LocalFile:
     status = source.stat()
-    return LocalFile(check_path(path), source, status.st_size, status.st_mtime_ns)
+    link = str(source.readlink()) if source.is_symlink() else ""
+    return LocalFile(check_path(path), source, status.st_size, status.st_mtime_ns, link)

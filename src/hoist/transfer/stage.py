@@ -124,7 +124,9 @@ class _Work:
             sent.result()
         if not file.unchanged():
             raise changed(file.source)
-        return ScannedFile(file, FileEntry(file.path, file.size, whole), file_blocks(whole, lengths, digests))
+        return ScannedFile(
+            file, FileEntry(file.path, file.size, whole, file.link), file_blocks(whole, lengths, digests)
+        )
 
     def end(self) -> None:
         """Send no more, and wait for what is being sent: it uses what is closed next."""

@@ -11,7 +11,8 @@ from hoist.model.packs import PackIndex
 from hoist.parallel import SMALL_AT_ONCE, SMALL_BYTES, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Job
-from hoist.read.packs import USELESS, PackedFiles, read_index
+from hoist.read.pack_index import read_index
+from hoist.read.packs import USELESS, PackedFiles
 from hoist.read.plan import Request, plan_file
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source

@@ -1,7 +1,7 @@
 """The folder of a cache: opening, making and replacing the two files of an entry, safe at every point.
 
     FOLDER/files/HEX-LAYOUT.data, .record    a file of one digest, cut into blocks in one way
-    FOLDER/documents/sha256-HEX              block tables
+    FOLDER/documents/sha256-HEX, packs-HEX   block tables, pack indices
     FOLDER/lock, usage, limit                who makes and removes files; bytes given out; what `hoist cache limit` set
 
 Files are made and removed under the folder's lock; their blocks are brought under claims of their own.
@@ -66,16 +66,7 @@ class Folder:
         if self._ready:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = self.folder.stat()
-        if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
-            raise LocalError(
-                f"the host cache in {self.folder}: others may write there, so nothing in it can be trusted; "
-                "name a folder of your own (HOIST_CACHE)"
-            )
-        if not on_local_disk(self.folder):
-            raise LocalError(
-                f"the host cache in {self.folder}: that is no local disk; name a folder on one, or memory (HOIST_CACHE)"
-            )
+        check_folder(self.folder)
         for part in ("files", "documents"):
             (self.folder / part).mkdir(mode=0o700, exist_ok=True)
         self._ready = True
@@ -160,6 +151,20 @@ class Folder:
             if seen_as in parse_names(known) or len(known) + len(line) > _MOST_NAMES_BYTES:
                 return
             os.pwrite(file.fileno(), line, header.names_at + len(known))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that others may write, or that lies elsewhere than on this host. Raises LocalError, OSError."""
+    status = folder.stat()
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
+        raise LocalError(
+            f"the host cache in {folder}: others may write there, so nothing in it can be trusted; "
+            "name a folder of your own (HOIST_CACHE)"
+        )
+    if not on_local_disk(folder):
+        raise LocalError(
+            f"the host cache in {folder}: that is no local disk; name a folder on one, or memory (HOIST_CACHE)"
+        )
 
 
 def _is_at(fd: int, path: Path) -> bool:
