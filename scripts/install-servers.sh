@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs what the tests use and PyPI does not have: Ceph's radosgw, nginx, fio, and fuse3 for mounts without root.
+# Installs what the tests use and PyPI does not have: Ceph's radosgw, nginx, fio, fuse3 for mounts without root, a
+# registry, and the tools of container images (skopeo, umoci, buildah, podman) with a static busybox to put into them.
 # Debian and Ubuntu, as root or with passwordless sudo; does nothing when they are there. Without them the tests
 # that need them are skipped, so this fails only where they must not be: when CI is set.
 set -u
@@ -7,6 +8,8 @@ set -u
 declare -A package_of=(
   [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [radosgw]=radosgw [radosgw-admin]=ceph-common [ceph]=ceph-common
   [monmaptool]=ceph-base [nginx]=nginx-light [fusermount3]=fuse3 [fio]=fio
+  [docker-registry]=docker-registry [skopeo]=skopeo [umoci]=umoci [buildah]=buildah [podman]=podman [runc]=runc
+  [busybox]=busybox-static
 )
 policy=/usr/sbin/policy-rc.d
 export PATH="$PATH:/usr/local/sbin:/usr/sbin"
@@ -22,7 +25,7 @@ for program in "${!package_of[@]}"; do
   command -v "$program" >/dev/null || packages+=("${package_of[$program]}")
 done
 if [ ${#packages[@]} -eq 0 ]; then
-  echo "install-servers: radosgw, nginx, fio and fuse3 are installed already"
+  echo "install-servers: all are installed already"
   exit 0
 fi
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

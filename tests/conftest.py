@@ -9,13 +9,22 @@ from uuid import uuid4
 import pytest
 
 import sharing
-from hoist.testing.servers import SERVERS, MotoServer, NginxServer, RadosgwServer, RcloneServer, S3Server
+from hoist.testing.servers import (
+    SERVERS,
+    DockerRegistry,
+    LocalServer,
+    MotoServer,
+    NginxServer,
+    RadosgwServer,
+    RcloneServer,
+    S3Server,
+)
 from zygote import Zygote
 
 pytest_plugins = ["sharing"]
 
 
-def require(server: type[S3Server]) -> None:
+def require(server: type[LocalServer]) -> None:
     """Skip when `server` cannot run here; fail instead when HOIST_REQUIRE_SERVERS=1, as in CI."""
     reason = server.unavailable()
     if reason is None:
@@ -52,6 +61,14 @@ def nginx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxServ
     """Serves the files that a test puts under `nginx_server.data_folder / BUCKET`."""
     require(NginxServer)
     with NginxServer(tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def docker_registry() -> Iterator[DockerRegistry]:
+    """A registry that anybody may write to; each test takes repositories of its own."""
+    require(DockerRegistry)
+    with DockerRegistry() as server:
         yield server
 
 

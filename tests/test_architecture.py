@@ -12,7 +12,7 @@ import hoist
 
 HOUSE = Path(hoist.__file__).parent
 LAYERS = (
-    ("errors", "config", "progress", "parallel", "memory", "pace", "pagecache", "retry"),
+    ("errors", "config", "settings", "progress", "parallel", "memory", "pace", "pagecache", "retry"),
     ("model",),
     ("storage",),
     ("read",),

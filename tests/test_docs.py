@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hoist.cli.parser import build_parser
-from hoist.config import _ENGINE_FIELDS, _FIELDS
+from hoist.settings import ENGINE_FIELDS, STORAGE_FIELDS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -42,5 +42,5 @@ def test_every_verb_and_option_is_documented() -> None:
 
 def test_every_field_is_documented() -> None:
     text = (ROOT / "docs/storages.md").read_text()
-    for field in (*_FIELDS, *_ENGINE_FIELDS):
+    for field in (*STORAGE_FIELDS, *ENGINE_FIELDS):
         assert re.search(rf"^{field} =", text, re.MULTILINE), field

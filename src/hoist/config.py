@@ -37,67 +37,43 @@ import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from hoist.errors import InvalidConfig, StorageNotFound
+from hoist.settings import (
+    ENGINE_FIELDS,
+    FALSE,
+    IS_URL,
+    STORAGE_FIELDS,
+    CacheConfig,
+    EngineConfig,
+    StorageConfig,
+    cache_variables,
+    local_path,
+    parse_cache,
+    parse_engine,
+    parse_size,
+    parse_storage,
+)
 
-KINDS = ("image", "nas", "oss", "accl")
+__all__ = [
+    "CacheConfig",
+    "Config",
+    "EngineConfig",
+    "StorageConfig",
+    "config_files",
+    "current_environ",
+    "debug",
+    "load_config",
+    "local_path",
+    "parse_size",
+    "say",
+]
 FILE_NAME = "hoist.toml"
-_ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "max_bandwidth", "direct", "recheck")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-
-
-@dataclass(frozen=True, slots=True)
-class StorageConfig:
-    """How to reach one storage; see the module for the fields. Holds no secret."""
-
-    address: str
-    url: str
-    kind: str | None = None
-    region: str | None = None
-    endpoint: str | None = None
-    path_style: bool | None = None
-    ca_bundle: str | None = None
-    profile: str | None = None
-    anonymous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
-
-    `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
-    `direct`: cold local files are read past the page cache, which leaves nothing for a second load; see docs/storages.md.
-    `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
-    them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
-    """
-
-    connections: int | None = None
-    memory_bytes: int = 256 << 20
-    retry_seconds: float = 60.0
-    max_bandwidth: int | None = None
-    direct: bool = False
-    recheck: bool = False
-    trusted: Path | None = None
-    uploads: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CacheConfig:
-    """The host cache: `enabled` for loads and pulls, its folder (None: the usual one), its limit in bytes (None: by the
-    folder, or the disk). `refused`: it was said that it is not to be used, by a mount neither."""
-
-    enabled: bool = False
-    folder: Path | None = None
-    size: int | None = None
-    refused: bool = False
+_NAMED = ("url", "kind")
 
 
 @dataclass(frozen=True)
@@ -105,9 +81,9 @@ class Config:
     """Everything that was configured, and the environment it was read from."""
 
     storages: Mapping[str, StorageConfig] = field(default_factory=dict)
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = field(default_factory=EngineConfig)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    cache: CacheConfig = CacheConfig()
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     @property
     def cache_folder(self) -> Path:
@@ -126,9 +102,11 @@ class Config:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
         if address in self.storages:
             return self.storages[address]
-        if _URL.match(address) or address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
-            overrides = {key: self.environ.get(f"HOIST_{key.upper()}") for key in _FIELDS if key not in ("url", "kind")}
-            return _storage(address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_")
+        if IS_URL.match(address) or address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
+            overrides = {key: self.environ.get(f"HOIST_{key.upper()}") for key in STORAGE_FIELDS if key not in _NAMED}
+            return parse_storage(
+                address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_"
+            )
         known = f"; hoist.toml has {', '.join(sorted(self.storages))}" if self.storages else ""
         if Path(address).is_dir():
             known += f"; there is a folder of that name here: write ./{address} for it"
@@ -136,13 +114,6 @@ class Config:
             f"no storage is named {address!r}{known}. Add [storage.{address}] with its url to hoist.toml, "
             "or write a URL (s3://bucket/prefix) or a path (/srv/models) in its place"
         )
-
-
-_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
-
-
-_CACHE_FIELDS = ("enabled", "folder", "size")
-_IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
 
 _SAID: dict[str, str] = {}
@@ -153,7 +124,7 @@ def say(field_name: str, value: str) -> None:
 
     Raises InvalidConfig.
     """
-    _engine(EngineConfig(), {field_name: value}, f"--{field_name.replace('_', '-')}")
+    parse_engine(EngineConfig(), {field_name: value}, f"--{field_name.replace('_', '-')}")
     _SAID[field_name] = value
 
 
@@ -172,19 +143,19 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
                 raise InvalidConfig(f"{path}: [storage.{name}] must be a table with a lower-case name")
             base = path.parent
             tables[name] = {**table, "_from": str(path), "_base": str(base)}
-        engine = _engine(engine, document.get("engine", {}), f"{path}: [engine]")
+        engine = parse_engine(engine, document.get("engine", {}), f"{path}: [engine]")
         if "cache" in document:
-            cache = _cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
+            cache = parse_cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
     _override(tables, env)
     storages = {
-        name: _storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
+        name: parse_storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
     }
-    for key in _ENGINE_FIELDS:
+    for key in ENGINE_FIELDS:
         variable = f"HOIST_{key.upper()}"
         if variable in env:
-            engine = _engine(engine, {key: env[variable]}, variable)
-    engine = _engine(engine, _SAID, "the command line")
-    cache = _cache(cache, _cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
+            engine = parse_engine(engine, {key: env[variable]}, variable)
+    engine = parse_engine(engine, _SAID, "the command line")
+    cache = parse_cache(cache, cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
     found = Config(storages, engine, env, cache)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
@@ -206,18 +177,7 @@ def current_environ() -> dict[str, str]:
 
 def debug() -> bool:
     """Whether HOIST_DEBUG asks for tracebacks."""
-    return os.environ.get("HOIST_DEBUG", "").lower() not in _FALSE
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes from `256MiB`, `1.5G` (powers of 1024, as rclone and docker read them) or a number.
-
-    Raises InvalidConfig.
-    """
-    found = _SIZE.fullmatch(str(text).strip().upper())
-    if not found:
-        raise InvalidConfig(f"{text!r} is not a size: write bytes, or 512MiB, 8G")
-    return int(Fraction(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    return os.environ.get("HOIST_DEBUG", "").lower() not in FALSE
 
 
 def _files(env: Mapping[str, str], folder: Path) -> list[Path]:
@@ -249,9 +209,11 @@ def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None
         if not key.startswith("HOIST_STORAGE_"):
             continue
         tail = key.removeprefix("HOIST_STORAGE_").lower()
-        found = next((item for item in sorted(_FIELDS, key=len, reverse=True) if tail.endswith("_" + item)), None)
+        found = next(
+            (item for item in sorted(STORAGE_FIELDS, key=len, reverse=True) if tail.endswith("_" + item)), None
+        )
         if found is None:
-            raise InvalidConfig(f"{key}: unknown field; there are {', '.join(_FIELDS)}")
+            raise InvalidConfig(f"{key}: unknown field; there are {', '.join(STORAGE_FIELDS)}")
         name = tail.removesuffix("_" + found)
         known = next((known for known in tables if re.sub(r"[.-]", "_", known) == name), name)
         if not _NAME.fullmatch(known):
@@ -259,113 +221,3 @@ def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None
         tables.setdefault(known, {})[found] = value
         if found == "url":
             tables[known].pop("_base", None)
-
-
-def _storage(address: str, table: Mapping[str, Any], where: str) -> StorageConfig:
-    values = {key: value for key, value in table.items() if not key.startswith("_")}
-    label = f"{where}: storage {address!r}"
-    unknown = sorted(set(values) - set(_FIELDS))
-    if unknown:
-        raise InvalidConfig(f"{label}: unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}")
-    if not isinstance(values.get("url"), str) or not values["url"]:
-        raise InvalidConfig(f"{label} has no url")
-    if values.get("kind") not in (None, *KINDS):
-        raise InvalidConfig(f"{label}: kind {values['kind']!r} is none of {', '.join(KINDS)}")
-    for key in ("path_style", "anonymous"):
-        if key in values:
-            values[key] = _boolean(values[key], f"{label}: {key}")
-    for key, value in values.items():
-        if key not in ("path_style", "anonymous") and not isinstance(value, str):
-            raise InvalidConfig(f"{label}: {key} must be a text")
-    for key in ("url", "endpoint"):
-        try:
-            urlsplit(values.get(key) or "")
-        except ValueError as error:
-            raise InvalidConfig(f"{label}: {key} {values[key]!r} is none: {error}") from None
-    found = StorageConfig(address=address, **values)
-    if "_base" in table and not _URL.match(found.url):
-        # A path in a file is relative to that file, as in any other configuration.
-        return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
-    return found
-
-
-def local_path(text: str, label: str) -> Path:
-    """`text` as a path of this machine, with `~` for a home. Raises InvalidConfig, with `label`, if it cannot be one."""
-    try:
-        if "\0" not in text:
-            return Path(text).expanduser()
-    except RuntimeError:
-        pass
-    raise InvalidConfig(f"{label}: {text!r} is no path: it names a user who has no home, or has a NUL in it")
-
-
-def _engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineConfig:
-    unknown = sorted(set(table) - set(_ENGINE_FIELDS))
-    if unknown:
-        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_ENGINE_FIELDS)}")
-    found = base
-    for key, value in table.items():
-        try:
-            if key == "connections":
-                found = replace(found, connections=int(value))
-            elif key == "memory":
-                found = replace(found, memory_bytes=parse_size(value))
-            elif key == "max_bandwidth":
-                # 0 takes a limit away that stands in another file, as in rclone and wget.
-                found = replace(found, max_bandwidth=parse_size(value) or None)
-            elif key == "direct":
-                found = replace(found, direct=_boolean(value, key))
-            elif key == "recheck":
-                found = replace(found, recheck=_boolean(value, key))
-            else:
-                found = replace(found, retry_seconds=float(value))
-        except (TypeError, ValueError, OverflowError, InvalidConfig) as error:
-            raise InvalidConfig(f"{where}: {key}: {error}") from None
-    many = found.connections is not None and not 1 <= found.connections <= 1024
-    if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
-        raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
-    if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
-        raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
-    return found
-
-
-def _cache_variables(env: Mapping[str, str]) -> dict[str, str]:
-    """What HOIST_CACHE (a folder, `memory`, `on` or `off`) and HOIST_CACHE_SIZE say, as fields."""
-    found = {"size": env["HOIST_CACHE_SIZE"]} if env.get("HOIST_CACHE_SIZE") else {}
-    given = env.get("HOIST_CACHE")
-    if not given:
-        return found
-    if given.lower() in _TRUE + _FALSE:
-        return found | {"enabled": given}
-    return found | {"enabled": "true", "folder": given}
-
-
-def _cache(base: CacheConfig, table: Mapping[str, Any], where: str, folder: Path) -> CacheConfig:
-    """Lay a table over what was configured before; a path in it is relative to `folder`."""
-    unknown = sorted(set(table) - set(_CACHE_FIELDS))
-    if unknown:
-        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_CACHE_FIELDS)}")
-    found = base
-    if "enabled" in table:
-        enabled = _boolean(table["enabled"], f"{where}: enabled")
-        found = replace(found, enabled=enabled, refused=not enabled)
-    if "folder" in table:
-        text = table["folder"]
-        if not isinstance(text, str) or not text:
-            raise InvalidConfig(f"{where}: folder must be a path, or {_IN_MEMORY!r}")
-        # A name of its own for each user, as all share that folder; the cache refuses one that is not this user's.
-        place = f"{_MEMORY_FOLDER}-{os.geteuid()}" if text == _IN_MEMORY else text
-        found = replace(found, folder=folder / local_path(place, where))
-    if "size" in table:
-        try:
-            found = replace(found, size=parse_size(table["size"]))
-        except InvalidConfig as error:
-            raise InvalidConfig(f"{where}: size: {error}") from None
-    return found
-
-
-def _boolean(value: object, label: str) -> bool:
-    text = str(value).lower()
-    if text not in _TRUE + _FALSE:
-        raise InvalidConfig(f"{label} must be true or false, not {value!r}")
-    return text in _TRUE

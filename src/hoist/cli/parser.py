@@ -22,7 +22,7 @@ exit codes
    2  wrong arguments or configuration  7  damaged bytes
    3  not found                         8  invalid or unsafe weight file
    4  somebody else's is in the way     9  this machine: disk, path, missing library
-  70  a bug in Hoist                  130  cancelled by Ctrl-C
+  70  a bug in Hoist                  130  cancelled by Ctrl-C (143: by SIGTERM)
 """
 # What shtab calls the completion of paths in each shell; it is not imported only to be told.
 _COMPLETE = {

@@ -9,7 +9,8 @@ with RcloneServer() as server:
 
 from __future__ import annotations
 
-from hoist.testing.servers.base import Answer, S3Server, Traits
+from hoist.testing.servers.base import Answer, LocalServer, S3Server, Traits
+from hoist.testing.servers.docker_registry import DockerRegistry
 from hoist.testing.servers.faults import FaultServer, Rule
 from hoist.testing.servers.moto import MotoServer
 from hoist.testing.servers.nginx import NginxBucket, NginxServer
@@ -22,13 +23,16 @@ SERVERS: dict[str, type[S3Server]] = {
     "radosgw": RadosgwServer,
     "moto": MotoServer,
 }
-"""The servers that can be written to, by name. NginxServer stands apart: it only reads."""
+"""The servers that can be written to, by name. NginxServer stands apart: it only reads; so does DockerRegistry: it is no
+object store."""
 
 __all__ = [
     "SERVERS",
     "Answer",
+    "DockerRegistry",
     "FaultServer",
     "FolderOrigin",
+    "LocalServer",
     "MotoServer",
     "NginxBucket",
     "NginxServer",

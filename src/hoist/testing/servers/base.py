@@ -63,7 +63,7 @@ class Answer:
     body: bytes
 
 
-class S3Server(ABC):
+class LocalServer(ABC):
     """A real server on a free loopback port, for the length of a `with` block.
 
     `folder` holds the data: a given one is created if need be and stays; by default it is a temporary one that goes
@@ -73,14 +73,10 @@ class S3Server(ABC):
     """
 
     name: ClassVar[str]
-    traits: ClassVar[Traits]
-    region: ClassVar[str] = "us-east-1"
     start_limit_s: ClassVar[float] = 20.0
     stop_patience_s: ClassVar[float] = 3.0
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.access_key = secrets.token_hex(10)
-        self.secret_key = secrets.token_hex(20)
         self._given_folder = folder
         self._children: Children | None = None
         self._port = 0
@@ -138,6 +134,67 @@ class S3Server(ABC):
         """Raise LocalError, with the tail of its log, unless every process of it is running."""
         self._running().check()
 
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What the server answers. Raises LocalError, naming the process that has ended if one has."""
+        try:
+            return self._exchange(method, target, headers, body)
+        except (OSError, http.client.HTTPException) as error:
+            self.check()
+            path = target.partition("?")[0]
+            raise LocalError(f"{self.name}: no answer to {method} {path}: {error}") from error
+
+    @property
+    def _host(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    def _running(self) -> Children:
+        if self._children is None:
+            raise LocalError(f"{self.name}: the server is not started")
+        return self._children
+
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=_REQUEST_LIMIT_S)
+        try:
+            connection.request(method, target, body, dict(headers))
+            response = connection.getresponse()
+            got = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, got, response.read())
+        finally:
+            connection.close()
+
+    def _wait_until_it_answers(self, children: Children) -> None:
+        deadline = time.monotonic() + self.start_limit_s
+        while time.monotonic() < deadline:
+            children.check()
+            with suppress(OSError, http.client.HTTPException):
+                # Any answer will do, a refusal too, but it must be this server's: the port may be another's.
+                if self._exchange("GET", "/", {}, b"").status < 500 and listens(self._port, children.pids):
+                    return
+            time.sleep(_PROBE_EVERY_S)
+        raise LocalError(
+            f"{self.name}: no answer on {self._host} within {self.start_limit_s:.0f} s{children.log_tail()}"
+        )
+
+
+class S3Server(LocalServer):
+    """A server that speaks S3, or a part of it: its keys, its buckets, and requests that are signed."""
+
+    traits: ClassVar[Traits]
+    region: ClassVar[str] = "us-east-1"
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(folder)
+        self.access_key = secrets.token_hex(10)
+        self.secret_key = secrets.token_hex(20)
+
     def create_bucket(self, name: str) -> None:
         """Create the bucket, or leave it as it is. Raises LocalError when the server refuses or is gone."""
         answer = self.request("PUT", f"/{name}")
@@ -175,51 +232,7 @@ class S3Server(ABC):
         if signed:
             signer = Signer(self.access_key, self.secret_key, self.region)
             sent = signer.headers(method, self._host, path, query, sent, body)
-        try:
-            return self._exchange(method, quote(path) + (f"?{query}" if query else ""), sent, body)
-        except (OSError, http.client.HTTPException) as error:
-            self.check()
-            raise LocalError(f"{self.name}: no answer to {method} {path}: {error}") from error
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def _host(self) -> str:
-        return f"{LOOPBACK}:{self._port}"
-
-    def _running(self) -> Children:
-        if self._children is None:
-            raise LocalError(f"{self.name}: the server is not started")
-        return self._children
-
-    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=_REQUEST_LIMIT_S)
-        try:
-            connection.request(method, target, body, dict(headers))
-            response = connection.getresponse()
-            got = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, got, response.read())
-        finally:
-            connection.close()
-
-    def _wait_until_it_answers(self, children: Children) -> None:
-        deadline = time.monotonic() + self.start_limit_s
-        while time.monotonic() < deadline:
-            children.check()
-            with suppress(OSError, http.client.HTTPException):
-                # Any answer will do, a refusal too, but it must be this server's: the port may be another's.
-                if self._exchange("GET", "/", {}, b"").status < 500 and listens(self._port, children.pids):
-                    return
-            time.sleep(_PROBE_EVERY_S)
-        raise LocalError(
-            f"{self.name}: no answer on {self._host} within {self.start_limit_s:.0f} s{children.log_tail()}"
-        )
+        return self._answer(method, quote(path) + (f"?{query}" if query else ""), sent, body)
 
 
 def find_program(name: str) -> str | None:

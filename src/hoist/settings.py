@@ -1,0 +1,194 @@
+"""What each table of hoist.toml may say, and the variables that say the same: parsed into values, checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from hoist.errors import InvalidConfig
+
+KINDS = ("image", "nas", "oss", "accl")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
+IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+_CACHE_FIELDS = ("enabled", "folder", "size")
+_IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """How to reach one storage; see `hoist.config` for the fields. Holds no secret."""
+
+    address: str
+    url: str
+    kind: str | None = None
+    region: str | None = None
+    endpoint: str | None = None
+    path_style: bool | None = None
+    ca_bundle: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
+
+    `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
+    `direct`: cold local files are read past the page cache, which leaves nothing for a second load; see docs/storages.md.
+    `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
+    them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
+    """
+
+    connections: int | None = None
+    memory_bytes: int = 256 << 20
+    retry_seconds: float = 60.0
+    max_bandwidth: int | None = None
+    direct: bool = False
+    recheck: bool = False
+    trusted: Path | None = None
+    uploads: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The host cache: `enabled` for loads and pulls, its folder (None: the usual one), its limit in bytes (None: by the
+    folder, or the disk). `refused`: it was said that it is not to be used, by a mount neither."""
+
+    enabled: bool = False
+    folder: Path | None = None
+    size: int | None = None
+    refused: bool = False
+
+
+STORAGE_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
+ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "max_bandwidth", "direct", "recheck")
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `256MiB`, `1.5G` (powers of 1024, as rclone and docker read them) or a number.
+
+    Raises InvalidConfig.
+    """
+    found = _SIZE.fullmatch(str(text).strip().upper())
+    if not found:
+        raise InvalidConfig(f"{text!r} is not a size: write bytes, or 512MiB, 8G")
+    return int(Fraction(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def parse_storage(address: str, table: Mapping[str, Any], where: str) -> StorageConfig:
+    """One storage, from its table; `where` names that in errors. Raises InvalidConfig."""
+    values = {key: value for key, value in table.items() if not key.startswith("_")}
+    label = f"{where}: storage {address!r}"
+    unknown = sorted(set(values) - set(STORAGE_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"{label}: unknown field {unknown[0]!r}; there are {', '.join(STORAGE_FIELDS)}")
+    if not isinstance(values.get("url"), str) or not values["url"]:
+        raise InvalidConfig(f"{label} has no url")
+    if values.get("kind") not in (None, *KINDS):
+        raise InvalidConfig(f"{label}: kind {values['kind']!r} is none of {', '.join(KINDS)}")
+    for key in ("path_style", "anonymous"):
+        if key in values:
+            values[key] = _boolean(values[key], f"{label}: {key}")
+    for key, value in values.items():
+        if key not in ("path_style", "anonymous") and not isinstance(value, str):
+            raise InvalidConfig(f"{label}: {key} must be a text")
+    for key in ("url", "endpoint"):
+        try:
+            urlsplit(values.get(key) or "")
+        except ValueError as error:
+            raise InvalidConfig(f"{label}: {key} {values[key]!r} is none: {error}") from None
+    found = StorageConfig(address=address, **values)
+    if "_base" in table and not IS_URL.match(found.url):
+        # A path in a file is relative to that file, as in any other configuration.
+        return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
+    return found
+
+
+def local_path(text: str, label: str) -> Path:
+    """`text` as a path of this machine, with `~` for a home. Raises InvalidConfig, with `label`, if it cannot be one."""
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser()
+    except RuntimeError:
+        pass
+    raise InvalidConfig(f"{label}: {text!r} is no path: it names a user who has no home, or has a NUL in it")
+
+
+def parse_engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> EngineConfig:
+    """Lay a table over what was configured before. Raises InvalidConfig, with `where`."""
+    unknown = sorted(set(table) - set(ENGINE_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(ENGINE_FIELDS)}")
+    found = base
+    for key, value in table.items():
+        try:
+            if key == "connections":
+                found = replace(found, connections=int(value))
+            elif key == "memory":
+                found = replace(found, memory_bytes=parse_size(value))
+            elif key == "max_bandwidth":
+                # 0 takes a limit away that stands in another file, as in rclone and wget.
+                found = replace(found, max_bandwidth=parse_size(value) or None)
+            elif key == "direct":
+                found = replace(found, direct=_boolean(value, key))
+            elif key == "recheck":
+                found = replace(found, recheck=_boolean(value, key))
+            else:
+                found = replace(found, retry_seconds=float(value))
+        except (TypeError, ValueError, OverflowError, InvalidConfig) as error:
+            raise InvalidConfig(f"{where}: {key}: {error}") from None
+    many = found.connections is not None and not 1 <= found.connections <= 1024
+    if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
+        raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
+        raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
+    return found
+
+
+def cache_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """What HOIST_CACHE (a folder, `memory`, `on` or `off`) and HOIST_CACHE_SIZE say, as fields."""
+    found = {"size": env["HOIST_CACHE_SIZE"]} if env.get("HOIST_CACHE_SIZE") else {}
+    given = env.get("HOIST_CACHE")
+    if not given:
+        return found
+    if given.lower() in TRUE + FALSE:
+        return found | {"enabled": given}
+    return found | {"enabled": "true", "folder": given}
+
+
+def parse_cache(base: CacheConfig, table: Mapping[str, Any], where: str, folder: Path) -> CacheConfig:
+    """Lay a table over what was configured before; a path in it is relative to `folder`."""
+    unknown = sorted(set(table) - set(_CACHE_FIELDS))
+    if unknown:
+        raise InvalidConfig(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(_CACHE_FIELDS)}")
+    found = base
+    if "enabled" in table:
+        enabled = _boolean(table["enabled"], f"{where}: enabled")
+        found = replace(found, enabled=enabled, refused=not enabled)
+    if "folder" in table:
+        text = table["folder"]
+        if not isinstance(text, str) or not text:
+            raise InvalidConfig(f"{where}: folder must be a path, or {_IN_MEMORY!r}")
+        # A name of its own for each user, as all share that folder; the cache refuses one that is not this user's.
+        place = f"{_MEMORY_FOLDER}-{os.geteuid()}" if text == _IN_MEMORY else text
+        found = replace(found, folder=folder / local_path(place, where))
+    if "size" in table:
+        try:
+            found = replace(found, size=parse_size(table["size"]))
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{where}: size: {error}") from None
+    return found
+
+
+def _boolean(value: object, label: str) -> bool:
+    text = str(value).lower()
+    if text not in TRUE + FALSE:
+        raise InvalidConfig(f"{label} must be true or false, not {value!r}")
+    return text in TRUE
