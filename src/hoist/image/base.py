@@ -143,9 +143,7 @@ def _child(image: Image, descriptor: Descriptor) -> BaseImage:
 
 def _image(image: Image, manifest: ImageManifest, digest: str) -> BaseImage:
     if manifest.config.media_type not in (CONFIG_TYPE, DOCKER_CONFIG_TYPE):
-        raise StorageUnsupported(
-            f"{image.address} is no image that runs: its config is {manifest.config.media_type}"
-        )
+        raise StorageUnsupported(f"{image.address} is no image that runs: its config is {manifest.config.media_type}")
     data = image.place.read_blob(image.repository, manifest.config.digest, MAX_DOCUMENT_BYTES)
     config = parse_config(data)
     if len(config.diff_ids) != len(manifest.layers):

@@ -27,6 +27,10 @@ class Image:
         """The repository in the place."""
         return self.address.repository
 
+    def at(self, reference: str) -> Image:
+        """The same repository at another tag or digest."""
+        return replace(self, address=self.address.at(reference))
+
     def document(self) -> Document:
         """Its manifest or index. Raises VersionNotFound with the mend, Damaged, and what a place may."""
         try:

@@ -6,7 +6,7 @@ whatever the file's size, and reading and sending overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
@@ -24,7 +24,7 @@ SLICE_BYTES = 1 << 20
 
 def stream_file(
     source: Source, engine: Engine, begin: int = 0, end: int | None = None, window_bytes: int = WINDOW_BYTES
-) -> Iterator[memoryview]:
+) -> Generator[memoryview]:
     """The bytes from `begin` to `end` in slices of 1 MiB at most, each valid until the next one is asked for.
 
     Memory: two windows of `window_bytes`, or two blocks where those are larger. Close the iterator to stop early.

@@ -22,7 +22,9 @@ class Spool:
         try:
             self._file = tempfile.TemporaryFile(prefix="hoist-", buffering=0)  # noqa: SIM115 it lives as long as this does
         except OSError as error:
-            raise LocalError(f"no temporary file: {error.strerror or error}; set TMPDIR to a folder with room") from None
+            raise LocalError(
+                f"no temporary file: {error.strerror or error}; set TMPDIR to a folder with room"
+            ) from None
         self._lock = Lock()
         self.size = 0
 
