@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -62,6 +63,27 @@ class TestRclone(StorageConformance):
     @pytest.fixture
     def storage(self, rclone_server: RcloneServer, open_on: OpenOn) -> Storage:
         return open_on(rclone_server)
+
+
+class ImageConformance(StorageConformance):
+    """What no place of OCI content has: claims, folders that are in the way, tags of nothing, staged files, packs."""
+
+    exclusive = False
+    claims = False
+    nests = True
+    loose_tags = False
+    adopts_across = False
+    adopted_bytes = (4 << 20) + 1
+    stages = False
+    packs = False
+
+
+class TestImageLayout(ImageConformance):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        root = tmp_path / "root with space # and 汉字"
+        root.mkdir()
+        return open_storage(StorageConfig("images", f"oci-layout://{quote(str(root))}"), {})
 
 
 class TestCounting(StorageConformance):
