@@ -24,6 +24,11 @@ def open_memory() -> Storage:
     return open_storage(StorageConfig(address, address), {})
 
 
+def open_layout(root: Path) -> Storage:
+    root.mkdir()
+    return open_storage(StorageConfig("images", f"oci-layout://{quote(str(root))}"), {})
+
+
 class TestDirectory(StorageConformance):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
@@ -81,9 +86,15 @@ class ImageConformance(StorageConformance):
 class TestImageLayout(ImageConformance):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
-        root = tmp_path / "root with space # and 汉字"
-        root.mkdir()
-        return open_storage(StorageConfig("images", f"oci-layout://{quote(str(root))}"), {})
+        return open_layout(tmp_path / "root with space # and 汉字")
+
+
+class TestWrappedImageLayout(ImageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return Counting(Latency(Throttled(Faulty(open_layout(tmp_path / "root")), 10e9), 0.0001))
 
 
 class TestCounting(StorageConformance):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import IO, Literal, cast
 
 from hoist.errors import Damaged, LocalError, StorageUnsupported
 
@@ -76,7 +76,7 @@ def _unzstd(slices: Iterator[memoryview]) -> Iterator[bytes]:
     source = _Source(slices)
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES)
     try:
-        with decompressor.stream_reader(source, read_across_frames=True) as reader:
+        with decompressor.stream_reader(cast("IO[bytes]", source), read_across_frames=True) as reader:
             while piece := reader.read(_STEP_BYTES):
                 yield piece
     except zstandard.ZstdError as error:

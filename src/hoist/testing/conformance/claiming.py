@@ -187,7 +187,7 @@ class ClaimingConformance(Conformance):
         put(storage.begin(ver(VERSION), content.digest), content, tmp_path, ["config.json"])
         again = storage.begin(ver(VERSION), content.digest)
         put(again, content, tmp_path, ["unet/weights.bin"])
-        with pytest.raises(HoistError, match="config.json"):
+        with pytest.raises(HoistError, match=r"config\.json"):
             finish(again, content)
         assert list(storage.versions()) == []
         publish(storage, VERSION, content, tmp_path)
