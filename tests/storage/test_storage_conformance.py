@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,7 +14,7 @@ from hoist.storage import open_storage
 from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
-from hoist.testing.servers import MotoServer, RadosgwServer, RcloneServer
+from hoist.testing.servers import DockerRegistry, MotoServer, RadosgwServer, RcloneServer
 from storage_fixtures import OpenOn
 
 pytest_plugins = ["storage_fixtures"]
@@ -87,6 +88,16 @@ class TestImageLayout(ImageConformance):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_layout(tmp_path / "root with space # and 汉字")
+
+
+class TestImageRegistry(ImageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path, docker_registry: DockerRegistry) -> Iterator[Storage]:
+        url = f"oci://{docker_registry.host}/{uuid4().hex}"
+        with open_storage(StorageConfig("registry", url), {"HOME": str(tmp_path)}) as opened:
+            yield opened
 
 
 class TestWrappedImageLayout(ImageConformance):

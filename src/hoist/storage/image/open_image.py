@@ -15,6 +15,8 @@ from hoist.storage.image.single import SingleImage
 from hoist.storage.image.storage import ImageStorage
 from hoist.storage.oci.archive import LayoutArchive
 from hoist.storage.oci.layout import LayoutFolder
+from hoist.storage.oci.open_registry import open_registry
+from hoist.storage.oci.repositories import Repositories
 
 _PREFIX = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _IMAGE = re.compile(
@@ -24,20 +26,22 @@ _IMAGE = re.compile(
 
 def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
     """The storage at the config's URL; with `REPOSITORY:TAG` or `REPOSITORY@sha256:DIGEST` at its end one image."""
+    repositories: Repositories
     scheme = config.url.partition("://")[0]
-    path = _path(config)
-    if scheme == "oci-archive":
-        found, image = _split(path)
-        return _storage(LayoutArchive(found, config.address), image, kind, config)
-    found, image = _split(path)
-    return _storage(LayoutFolder(found, config.address), image, kind, config)
-
-
-def _storage(repositories: LayoutArchive | LayoutFolder, image: str, kind: str, config: StorageConfig) -> Storage:
-    if not image:
-        return ImageStorage(repositories, "", kind)
-    repository, reference = split_image(image, config.address)
-    return SingleImage(repositories, repository, reference, kind)
+    if scheme == "oci":
+        repositories, path = open_registry(config, environ)
+        if ":" in path or "@" in path:
+            return SingleImage(repositories, *split_image(path, config.address), kind)
+        if path and not _PREFIX.fullmatch(path):
+            raise InvalidConfig(
+                f"storage {config.address!r}: {path!r} is no prefix of repositories: use lower-case names"
+            )
+        return ImageStorage(repositories, path, kind)
+    folder, image = _split(_path(config))
+    repositories = (LayoutArchive if scheme == "oci-archive" else LayoutFolder)(folder, config.address)
+    if image:
+        return SingleImage(repositories, *split_image(image, config.address), kind)
+    return ImageStorage(repositories, "", kind)
 
 
 def split_image(text: str, address: str) -> tuple[str, str]:
