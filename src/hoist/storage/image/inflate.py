@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import IO, Literal, cast
 
 from hoist.errors import Damaged, LocalError, StorageUnsupported
 
@@ -44,33 +44,28 @@ def inflate(slices: Iterator[memoryview], how: Compression, most: int) -> Iterat
 
 
 def _gunzip(slices: Iterator[memoryview]) -> Iterator[bytes]:
-    stream = zlib.decompressobj(31)
+    stream, begun = zlib.decompressobj(31), False
     try:
         for view in slices:
             data: bytes | memoryview = view
-            while data:
+            while True:
+                begun = begun or bool(data)
                 piece = stream.decompress(data, _STEP_BYTES)
                 if piece:
                     yield piece
-                data = stream.unconsumed_tail
                 if stream.eof:
                     # A layer may be several streams, one behind the other.
-                    data, stream = stream.unused_data, zlib.decompressobj(31)
-                elif not piece and not data:
-                    break
-        if stream.decompress(b"") or not _is_fresh(stream):
-            raise Damaged("a layer is cut off: its gzip stream has no end")
+                    data, stream, begun = stream.unused_data, zlib.decompressobj(31), False
+                    if not data:
+                        break
+                else:
+                    data = stream.unconsumed_tail
+                    if not data and len(piece) < _STEP_BYTES:
+                        break
     except zlib.error as error:
         raise Damaged(f"a layer is no gzip stream: {error}") from None
-
-
-def _is_fresh(stream: Any) -> bool:
-    """Whether nothing was given to a stream yet."""
-    fresh = zlib.compressobj(wbits=31).flush()
-    try:
-        return bool(stream.decompress(fresh) == b"" and stream.eof)
-    except zlib.error:
-        return False
+    if begun:
+        raise Damaged("a layer is cut off: its gzip stream has no end")
 
 
 def _unzstd(slices: Iterator[memoryview]) -> Iterator[bytes]:
@@ -81,7 +76,7 @@ def _unzstd(slices: Iterator[memoryview]) -> Iterator[bytes]:
     source = _Source(slices)
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES)
     try:
-        with decompressor.stream_reader(source, read_across_frames=True) as reader:
+        with decompressor.stream_reader(cast("IO[bytes]", source), read_across_frames=True) as reader:
             while piece := reader.read(_STEP_BYTES):
                 yield piece
     except zstandard.ZstdError as error:
@@ -105,6 +100,3 @@ class _Source:
         size = len(self._rest) if size < 0 else size
         found, self._rest = bytes(self._rest[:size]), self._rest[size:]
         return found
-
-
-Inflate = Callable[[Iterator[memoryview]], Iterator[bytes | memoryview]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable
 from threading import Lock
 
@@ -20,11 +21,14 @@ class Spool:
 
     def __init__(self) -> None:
         try:
-            self._file = tempfile.TemporaryFile(prefix="hoist-", buffering=0)  # noqa: SIM115 it lives as long as this does
+            with tempfile.TemporaryFile(prefix="hoist-", buffering=0) as file:
+                self._fd = os.dup(file.fileno())
         except OSError as error:
             raise LocalError(
                 f"no temporary file: {error.strerror or error}; set TMPDIR to a folder with room"
             ) from None
+        # Whoever forgets it gives its room back, too.
+        self._finalizer = weakref.finalize(self, os.close, self._fd)
         self._lock = Lock()
         self.size = 0
 
@@ -39,7 +43,7 @@ class Spool:
         view = memoryview(data)
         try:
             while view:
-                done = os.pwrite(self._file.fileno(), view, offset)
+                done = os.pwrite(self._fd, view, offset)
                 view, offset = view[done:], offset + done
         except OSError as error:
             raise LocalError(f"a temporary file: {error.strerror or error}; set TMPDIR to a folder with room") from None
@@ -47,14 +51,14 @@ class Spool:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`. Raises Damaged if there is less, LocalError."""
         try:
-            if fill(self._file.fileno(), offset, buffer) != len(buffer):
+            if fill(self._fd, offset, buffer) != len(buffer):
                 raise Damaged(f"a layer ends before byte {offset + len(buffer)}")
         except OSError as error:
             raise LocalError(f"a temporary file: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Let the disk have its room back."""
-        self._file.close()
+        self._finalizer()
 
 
 def spool_layer(pieces: Iterable[bytes | memoryview], diff_id: str) -> Spool:
