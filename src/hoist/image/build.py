@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hoist.config import Config
 from hoist.errors import Conflict, StorageUnsupported, UsageError
 from hoist.image.base import Base, BaseImage
-from hoist.image.blobs import Tally, bring_blob
+from hoist.image.blobs import Tally, bring_blob, new_tally
 from hoist.image.compose import Composed, child_descriptor, compose, put_composed
 from hoist.image.editing import Edits, edited
 from hoist.image.layering import PlacedModel, Placer
@@ -79,7 +79,7 @@ def build_image(
         raise UsageError("--modelpack describes one model: build it with one --model")
     wanted = [model for model in models if not _holds(base, model)]
     plans = plan_models(base, wanted)
-    tally = Tally(progress)
+    tally = new_tally(progress, config)
     progress.begin("build", _size(base, plans))
     try:
         if source is not None:
