@@ -5,18 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hoist.config import Config
 from hoist.image.addresses import parse_image
 from hoist.image.places import Image, opened_image
 from hoist.model.image.documents import parse_config
 from hoist.model.manifest import digest_of
-from hoist.storage.oci.layout import LayoutFolder
+from hoist.testing.servers.base import find_program
 from makers import directory_storage, publish, write_files
 
 MIB = 1 << 20
@@ -139,16 +142,12 @@ def unpacked(image: Image, manifest: Mapping[str, Any], folder: Path) -> Path:
     return folder
 
 
-class CountingLayout(LayoutFolder):
-    """A layout that notes what is sent to it."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root, str(root))
-        self.sent = 0
-
-    def put_blob(self, repository: str, digest: Any, size: int, chunks: Any, on_bytes: Any, resume: str = "") -> str:
-        def told(count: int) -> None:
-            self.sent += count
-            on_bytes(count)
-
-        return super().put_blob(repository, digest, size, chunks, told, resume)
+def need_program(name: str, package: str = "") -> str:
+    """The path of a program; where it is not installed, a skip on a laptop and a failure in CI."""
+    found = find_program(name)
+    if found is None:
+        reason = f"{name} is not installed: apt-get install -y --no-install-recommends {package or name}"
+        if os.environ.get("HOIST_REQUIRE_SERVERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
