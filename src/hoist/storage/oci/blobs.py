@@ -1,4 +1,4 @@
-"""Blobs of a registry by range and in order. Where a registry sends readers to another host, that place is kept for a while."""
+"""Blobs of a registry, by range and in order. Another host that it sends readers to is kept in mind for a while."""
 
 from __future__ import annotations
 
