@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from threading import Lock
 from urllib.parse import quote
 
-from hoist.errors import Damaged, HoistError, StorageUnavailable
+from hoist.errors import Damaged, HoistError, PermissionDenied, StorageUnavailable
 from hoist.storage.answers import Elsewhere, Unauthorised
 from hoist.storage.oci.auth import pull
 from hoist.storage.oci.client import Client
@@ -65,7 +65,7 @@ class BlobReader:
                 if own and isinstance(refused, Unauthorised):
                     self._client.auth.refused(refused.challenge, scopes, headers.get("Authorization"), what)
                 elif own or not anew:
-                    raise
+                    raise PermissionDenied(str(refused)) if isinstance(refused, Unauthorised) else refused from None
                 else:
                     # A signed URL expires, and what its server says then is any error.
                     anew = False
