@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,11 +76,12 @@ def test_a_source_that_cannot_be_read_is_no_fault_of_the_registry(registry: Regi
 def test_absent_and_wrong_blobs(registry: Registry, repository: str) -> None:
     digest = put(registry, repository, b"12345")
     assert registry.blob_size(repository, ABSENT) is None
-    for action in (
+    actions: list[Callable[[], object]] = [
         lambda: registry.read_blob(repository, ABSENT, 10),
         lambda: read(registry, repository, ABSENT, 0, 10),
         lambda: stream(registry, repository, ABSENT, 10),
-    ):
+    ]
+    for action in actions:
         with pytest.raises(FileNotFound, match=f"blob {ABSENT} of {repository} is not there"):
             action()
     with pytest.raises(Damaged, match="more than 4 bytes"):
@@ -157,12 +158,10 @@ def test_deletion_takes_all_tags_and_untagging_one(registry: Registry, repositor
     registry.untag(repository, "stable")
     assert registry.tags(repository) == ["latest", "v1", "v2"]
     assert registry.manifest(repository, "latest").digest == digest
-    for action in (
-        lambda: registry.untag(repository, "stable"),
-        lambda: registry.delete_manifest(repository, ABSENT),
-    ):
-        with pytest.raises(FileNotFound):
-            action()
+    with pytest.raises(FileNotFound):
+        registry.untag(repository, "stable")
+    with pytest.raises(FileNotFound):
+        registry.delete_manifest(repository, ABSENT)
     registry.delete_manifest(repository, digest)
     assert registry.tags(repository) == ["v2"]
 
