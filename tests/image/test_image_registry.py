@@ -28,9 +28,10 @@ from hoist.config import Config, load_config
 from hoist.image.verbs import build, copy, plan, update
 from hoist.model.reference import parse_reference
 from hoist.read.version import open_version
+from hoist.storage import open_storage
 from hoist.storage.image.single import SingleImage
 from hoist.testing.servers import DockerRegistry
-from makers import SOURCE, directory_storage, finish, noise, publish, run_python
+from makers import SOURCE, directory_storage, finish, noise, publish, run_python, write_files
 
 V5 = {"unet.bin": noise(6 * MIB), "vae.bin": noise(4 * MIB, 1), "a.json": b"{}", "t/b.txt": b"a b c"}
 V6 = V5 | {"vae.bin": noise(4 * MIB, 2)}
@@ -108,6 +109,26 @@ def test_a_second_repository_costs_next_to_nothing(
     assert one.digest == two.digest == three.digest
     for sent in (two.sent_bytes, three.sent_bytes, stored(docker_registry) - before):
         assert sent < 0.01 * one.size
+
+
+def test_a_model_that_is_published_in_the_registry_is_mounted(
+    docker_registry: DockerRegistry, tmp_path: Path, where: str, base: str
+) -> None:
+    """Its layers are read here, as nobody is believed, and not sent."""
+    # Of content of its own, so that this host's notes do not lead to another test's repository.
+    files = {"own.bin": noise(5 * MIB, hash(where)), "a.json": b"{}"}
+    source = write_files(tmp_path / "source", files)
+    prefix = f"oci://{where}/models"
+    config = load_config({"HOME": str(tmp_path / "one")}, tmp_path)
+    with open_storage(config.storage(prefix), config.environ) as published:
+        publish(source, published, "sd15/any:v5")
+    before = stored(docker_registry)
+    other = load_config({"HOME": str(tmp_path / "two")}, tmp_path)
+    done = build([f"{prefix}//sd15/any:v5"], f"{where}/app:v5", base=base, config=other)
+    assert done.mounted_bytes > 5 * MIB
+    for sent in (done.sent_bytes, stored(docker_registry) - before):
+        assert sent < 0.01 * done.size
+    assert read_by(f"{where}/app:v5", "own.bin") == files["own.bin"]
 
 
 def test_from_a_registry_to_a_folder_and_on(

@@ -22,10 +22,11 @@ from image_makers import (
 )
 
 from hoist.config import Config
-from hoist.errors import UsageError, VersionNotFound
+from hoist.errors import Conflict, UsageError, VersionNotFound
 from hoist.image.verbs import build, update
 from hoist.model.manifest import digest_of
 from hoist.model.reference import parse_reference
+from hoist.progress import Progress
 from hoist.read.version import open_version
 from makers import directory_storage, noise
 
@@ -164,6 +165,21 @@ def test_signatures_of_the_image_before_are_said_and_stay(config: Config, models
         assert [each.digest for each in image.place.referrers("app", old.digest)] == [digest_of(referring)]
         assert image.place.manifest("app", old.digest).data == old.data
     assert update(target, [f"{models}//sd15/any:v7"], config=config).stale == ()
+
+
+def test_an_image_that_moved_meanwhile_is_left_alone(config: Config, models: Path, target: str) -> None:
+    class Mover(Progress):
+        moved = False
+
+        def advance(self, count: int) -> None:
+            if not self.moved:
+                self.moved = True
+                build([f"{models}//other/one:v1"], target, config=config)
+
+    with pytest.raises(Conflict, match="run the update again"):
+        update(target, [f"{models}//sd15/any:v6"], config=config, progress=Mover())
+    with image_at(target) as image:
+        assert "sd15/any" not in manifest_of(image)["annotations"]["dev.hoist.versions"]
 
 
 def test_every_platform_of_an_index(tmp_path: Path, config: Config, models: Path) -> None:

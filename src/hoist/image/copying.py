@@ -44,7 +44,7 @@ def copy_image(source: Image, target: Image, config: Config, progress: Progress)
     began = time.monotonic()
     run = _Copy(source, target, new_tally(progress, config))
     document = source.document()
-    progress.begin("copy", 0)
+    progress.begin("copy", run.size(document))
     try:
         run.whole(document, target.address.reference)
         run.referrers()
@@ -74,6 +74,21 @@ class _Copy:
         self.tally = tally
         self.done: dict[str, None] = {}
         self.referring: list[str] = []
+
+    def size(self, document: Document) -> int:
+        """Bytes of all blobs that an image names, on all its platforms."""
+        found: dict[str, int] = {}
+        waiting = [document]
+        while waiting:
+            next_one = waiting.pop()
+            parsed = parse_image(next_one.data, next_one.media_type)
+            if isinstance(parsed, ImageIndex):
+                waiting += [
+                    self.source.place.manifest(self.source.repository, each.digest) for each in parsed.manifests
+                ]
+            elif isinstance(parsed, ImageManifest):
+                found |= {blob.digest: blob.size for blob in (parsed.config, *parsed.layers)}
+        return sum(found.values())
 
     def whole(self, document: Document, reference: str) -> None:
         """A manifest with all that it names, the named things first."""

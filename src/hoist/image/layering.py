@@ -71,14 +71,13 @@ class Placer:
         known = self.memo.recall(each.layer, each.files, self.how)
         if known is None and self.how:
             known = Known(*measured(chunks))
-        elif known is None and self.target.place.tags(self.target.repository) and model.is_local(each.files):
-            # What is read from a disk here is sooner hashed than sent.
+        elif known is None and self._is_sooner_hashed(model, each.files):
             whole = hashlib.sha256()
             with closing(chunks(0)) as pieces:  # type: ignore[type-var]
                 for piece in pieces:
                     whole.update(piece)
             known = Known(f"sha256:{whole.hexdigest()}", each.layer.size, f"sha256:{whole.hexdigest()}")
-        if known is None or not is_there(self.target, known.digest, known.size, self.tally):
+        if known is None or not is_there(self.target, known.digest, known.size, self.tally, self._near(model)):
             size = known.size if known else each.layer.size
             sent = compressed(chunks) if self.how else chunks
             resume = " ".join(
@@ -96,6 +95,17 @@ class Placer:
             known = known or Known(digest, size, digest)
         self.memo.note(each.layer, each.files, self.how, known)
         return known
+
+    def _is_sooner_hashed(self, model: Model, files: Sequence[FileEntry]) -> bool:
+        """Whether to read the files first, to know whether the registry has their layer: those of a disk here, where it
+        has anything; those of an image in the same registry. Their layer there is not taken on trust."""
+        if self._near(model):
+            return True
+        return bool(self.target.place.tags(self.target.repository)) and model.is_local(files)
+
+    def _near(self, model: Model) -> str:
+        """The repository of the same registry that has the model in an image."""
+        return model.repository if model.place and model.place == self.target.address.place else ""
 
     def _place_documents(self, layer: Layer, data: Mapping[str, bytes]) -> PlacedLayer:
         """Documents are never compressed: they are read first, and by range they need no room."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from hoist.config import Config
 from hoist.errors import Damaged, UsageError
@@ -22,6 +23,7 @@ from hoist.read.stream import stream_file
 from hoist.read.version import OpenedVersion
 from hoist.storage import layout
 from hoist.storage.base import StoredFile
+from hoist.storage.image.reading import ImageReader
 from hoist.storage.oci.repositories import Chunks
 
 _SLICE_BYTES = 1 << 20
@@ -29,11 +31,15 @@ _SLICE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Model:
-    """A version to be put into an image; `tag` is what it was asked by, where that is no label."""
+    """A version to be put into an image; `tag` is what it was asked by, where that is no label.
+
+    `place` is the registry's host, or the layout's path, where the version lies in an image itself.
+    """
 
     opened: OpenedVersion
     location: str
     tag: str = ""
+    place: str = ""
 
     @property
     def name(self) -> str:
@@ -61,6 +67,12 @@ class Model:
         """Whether the files lie on a disk of this machine."""
         stored = (StoredFile(self.opened.version, each) for each in files)
         return all(self.opened.storage.is_local(each) for each in stored)
+
+    @cached_property
+    def repository(self) -> str:
+        """The repository of its place that holds the version, where it lies in an image; else nothing."""
+        storage = self.opened.storage
+        return storage.look_up(self.opened.version)[0].repository if isinstance(storage, ImageReader) else ""
 
     def chunks(self, layer: Layer, files: Sequence[FileEntry]) -> Chunks:
         """A layer of the version's files as `put_blob` wants it, every byte verified before it is handed out."""
@@ -127,13 +139,20 @@ def opened_models(locations: Sequence[str], config: Config) -> Iterator[list[Mod
         for location in locations:
             opened = stack.enter_context(open_location(location, config))
             asked = parse_location(location).reference.label or ""
-            found.append(Model(opened, location, asked if asked != opened.version.label else ""))
+            tag = asked if asked != opened.version.label else ""
+            found.append(Model(opened, location, tag, _place(config.storage(parse_location(location).storage).url)))
         seen: dict[tuple[str, str], str] = {}
         for model in found:
             other = seen.setdefault((model.name, model.label), model.location)
             if other != model.location:
                 raise UsageError(f"{other} and {model.location} are both {model.name}:{model.label}: name one of them")
         yield list({(model.name, model.label): model for model in found}.values())
+
+
+def _place(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    ends = {"oci": "/", "oci-layout": ":"}
+    return rest.partition(ends[scheme])[0] if scheme in ends else ""
 
 
 def _collides(plan: Plan, name: str, label: str) -> bool:

@@ -72,12 +72,15 @@ def _open(address: ImageAddress, config: Config) -> Repositories:
 
 
 def registry_config(address: ImageAddress, config: Config) -> StorageConfig:
-    """How to reach a registry: as hoist.toml says of a storage on the same host, else by the environment."""
+    """How to reach a registry: as hoist.toml says of a storage on the same host, else by the environment.
+
+    HOIST_ENDPOINT is left out: it means one server, and a base and a target may lie on two.
+    """
     url = f"oci://{address.place}"
     for storage in config.storages.values():
         if storage.url == url or storage.url.startswith(url + "/"):
             return replace(storage, address=url, url=url)
-    return config.storage(url)
+    return replace(config.storage(url), endpoint=None)
 
 
 def _the_only(address: ImageAddress, place: Repositories) -> ImageAddress:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hoist.config import Config
-from hoist.errors import UsageError, VersionNotFound
+from hoist.errors import Conflict, UsageError, VersionNotFound
 from hoist.image.base import Base, BaseImage, is_image
 from hoist.image.blobs import Tally, new_tally
 from hoist.image.build import MOST_IMAGE_LAYERS, Built
@@ -80,7 +80,7 @@ def update_image(
 ) -> Built:
     """Carry the draft out and put the image under `tag`. What is not replaced keeps its bytes.
 
-    Raises DamagedBlock, Damaged, and what places may.
+    Raises DamagedBlock, Damaged, Conflict where the tag names another image by now, and what places may.
     """
     began = time.monotonic()
     tally = new_tally(progress, config)
@@ -92,6 +92,8 @@ def update_image(
         made = {
             image.digest: _composed(image, draft, placed) for image in base.images if placed and _has(image, placed)
         }
+        if tag == target.address.reference and target.document().digest != base.digest:
+            raise Conflict(f"{target.address} was changed by somebody else meanwhile: run the update again")
         digest = _put(target.at(tag), base, made, tally)
     finally:
         progress.end()
