@@ -14,18 +14,21 @@ from uuid import uuid4
 import pytest
 from image_makers import (
     BUSYBOX,
+    MANIFEST,
     MIB,
     config_of,
     image_at,
     manifest_of,
     model_folder,
     need_program,
+    put,
     put_base,
     tar_of,
 )
 
 from hoist.config import Config, load_config
 from hoist.image.verbs import build, copy, plan, update
+from hoist.model.manifest import digest_of
 from hoist.model.reference import parse_reference
 from hoist.read.version import open_version
 from hoist.storage import open_storage
@@ -129,6 +132,43 @@ def test_a_model_that_is_published_in_the_registry_is_mounted(
     for sent in (done.sent_bytes, stored(docker_registry) - before):
         assert sent < 0.01 * done.size
     assert read_by(f"{where}/app:v5", "own.bin") == files["own.bin"]
+
+
+def test_signatures_come_along_also_where_a_registry_does_not_list_them(
+    tmp_path: Path, config: Config, models: Path, where: str
+) -> None:
+    build([f"{models}//sd15/any:v5"], f"oci-layout://{tmp_path}/out:app:v5", config=config)
+    with image_at(f"oci-layout://{tmp_path}/out:app:v5") as image:
+        signed = image.place.manifest("app", "v5")
+        subject = {"mediaType": MANIFEST, "digest": signed.digest, "size": len(signed.data)}
+        names = []
+        for number in range(2):
+            blob, size = put(image, f"signature {number}".encode())
+            empty, empty_size = put(image, b"{}")
+            document = {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "artifactType": "application/x-sig",
+                "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": empty_size},
+                "layers": [{"mediaType": "application/x-sig", "digest": blob, "size": size}],
+                "subject": subject,
+            }
+            data = json.dumps(document).encode()
+            names.append(digest_of(data))
+            image.place.put_manifest("app", names[-1], data, MANIFEST)
+    for source, target in (
+        (f"oci-layout://{tmp_path}/out:app:v5", f"{where}/one:v5"),
+        (f"{where}/one:v5", f"{where}/two:v5"),
+        (f"{where}/two:v5", f"oci-layout://{tmp_path}/back:app:v5"),
+    ):
+        assert set(copy(source, target, config=config).referring) == set(names)
+        with image_at(target) as image:
+            found = image.place.referrers(image.repository, signed.digest)
+            assert {(each.digest, each.artifact_type) for each in found} == {
+                (name, "application/x-sig") for name in names
+            }
+    stale = update(f"{where}/two:v5", [f"{models}//sd15/any:v6"], config=config).stale
+    assert set(stale) == {f"{name} (application/x-sig)" for name in names}
 
 
 def test_from_a_registry_to_a_folder_and_on(

@@ -10,7 +10,7 @@ from hoist.errors import FileNotFound, StorageUnsupported
 from hoist.image.blobs import Tally, bring_blob, new_tally
 from hoist.image.modelpack import SUFFIX
 from hoist.image.places import Image
-from hoist.image.referring import referring_to
+from hoist.image.referring import keep_listed, referring_to
 from hoist.model.image.documents import ImageIndex, ImageManifest, parse_image
 from hoist.parallel import for_each
 from hoist.progress import Progress
@@ -117,6 +117,7 @@ class _Copy:
             for each in referring_to(self.source, fresh):
                 if each.reference not in self.done and each.reference not in self.referring:
                     self.whole(self.source.place.manifest(self.source.repository, each.reference), each.reference)
+                    keep_listed(self.target, each)
                     self.referring.append(each.reference)
             fresh = [digest for digest in self.done if digest not in before]
             if not fresh:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hoist.image.places import Image
+from hoist.model.image.descriptor import Descriptor
+from hoist.model.image.documents import INDEX_TYPE, ImageIndex
 
-_COSIGN = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
+_COSIGN = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class Referring:
     reference: str
     kind: str
     """Its artifact type, or what its tag says it is."""
+    descriptor: Descriptor | None = None
+    """How the registry's list names it; none of a tag."""
 
     def __str__(self) -> str:
         return f"{self.reference} ({self.kind})" if self.kind else self.reference
@@ -30,12 +34,27 @@ def referring_to(image: Image, digests: Iterable[str]) -> list[Referring]:
     found: dict[str, Referring] = {}
     for digest in wanted:
         for each in image.place.referrers(image.repository, digest):
-            found.setdefault(each.digest, Referring(digest, each.digest, each.artifact_type or each.media_type))
+            found.setdefault(each.digest, _listed(digest, each))
     for tag in _cosign_tags(image.place.tags(image.repository)):
         subject = f"sha256:{tag[7:71]}"
         if subject in wanted:
-            found.setdefault(tag, Referring(subject, tag, tag[72:] or "referrers"))
+            found.setdefault(tag, Referring(subject, tag, tag[72:]))
     return list(found.values())
+
+
+def keep_listed(target: Image, each: Referring) -> None:
+    """See to it that the target's registry lists what was copied there; one without such a list has it under a tag, which
+    clients keep: the distribution specification says how."""
+    if each.descriptor is None:
+        return
+    listed = {one.digest: one for one in target.place.referrers(target.repository, each.subject)}
+    if each.reference not in listed:
+        data = ImageIndex((*listed.values(), each.descriptor)).to_bytes()
+        target.place.put_manifest(target.repository, each.subject.replace(":", "-"), data, INDEX_TYPE)
+
+
+def _listed(subject: str, descriptor: Descriptor) -> Referring:
+    return Referring(subject, descriptor.digest, descriptor.artifact_type or descriptor.media_type, descriptor)
 
 
 def _cosign_tags(tags: Sequence[str]) -> list[str]:
