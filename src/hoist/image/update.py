@@ -25,7 +25,6 @@ from hoist.progress import Progress
 from hoist.storage.image.opened import Image as OpenedImage
 from hoist.storage.oci.repositories import Document
 
-
 ATTESTS = "vnd.docker.reference.digest"
 """What BuildKit's attestations say of themselves, in an index: which image of it they are of."""
 
