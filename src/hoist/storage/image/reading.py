@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from threading import Lock
 
-from hoist.errors import Damaged, FileNotFound, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, StorageUnsupported, VersionNotFound
 from hoist.model.image.labels import ImageVersion
-from hoist.storage.base import Storage, StoredFile, Traits, Version
+from hoist.storage.base import Leftover, Storage, StoredFile, Traits, Version
 from hoist.storage.image.opened import Image, Images
 from hoist.storage.oci.repositories import Repositories
 
@@ -70,6 +71,11 @@ class ImageReader(Storage):
     def exclusive(self) -> bool:
         # A tag is put whatever it names already: no registry has a conditional put.
         return False
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        raise StorageUnsupported(
+            f"{self.address} shows nothing of what killed publishes have left: its own garbage collection frees it"
+        )
 
     def close(self) -> None:
         self.images.close()
