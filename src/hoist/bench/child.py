@@ -217,6 +217,27 @@ def _reading(task: Mapping[str, Any]) -> dict[str, Any]:
     return run_reading(task)
 
 
+def _programs(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Commands one after the other, as their users run them: start and end count, memory is the largest one's."""
+    from hoist.bench.measuring import measured
+    from hoist.bench.peers.base import Loaded
+    from hoist.bench.peers.copying import run_program
+
+    def run() -> Loaded:
+        for words in task["commands"]:
+            run_program(words)
+        return Loaded(None)
+
+    _, figures = measured(run)
+    return {**figures, "peak_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}
+
+
+def _image_limit(task: Mapping[str, Any]) -> dict[str, Any]:
+    from hoist.bench.image_limits import run_limit
+
+    return run_limit(task)
+
+
 def _scale(task: Mapping[str, Any]) -> dict[str, Any]:
     from hoist.bench.small import describe_terabyte
 
@@ -233,6 +254,8 @@ _TASKS = {
     "verb": _verb,
     "reading": _reading,
     "scale": _scale,
+    "programs": _programs,
+    "image-limit": _image_limit,
 }
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ import http.client
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hoist.bench.image_files import Blob
-from hoist.bench.limits import url_reader
+from hoist.bench.limits import ALL_DEPTHS, best_rate, rates_of, url_reader
 from hoist.errors import StorageUnavailable
 
 _SLICE_BYTES = 1 << 20
@@ -90,9 +90,11 @@ def _ask(connection: http.client.HTTPConnection, method: str, target: str, body:
     return answer.headers.get("Location", "")
 
 
-def run_limit(task: dict[str, Any]) -> dict[str, Any]:
-    """The task `image-limit` of a child: `push` with blobs as path, digest and size, or `pull` with URLs and sizes."""
+def run_limit(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task `image-limit` of a child: `push` of blobs, `pull` of URLs to files, or `get` of one URL into memory."""
     if task["work"] == "push":
         blobs = [Blob(Path(path), digest, size) for path, digest, size in task["blobs"]]
         return {"seconds": push_raw(task["host"], task["repository"], blobs, task["depth"])}
+    if task["work"] == "get":
+        return best_rate(rates_of(task["size"], url_reader(task["url"]), ALL_DEPTHS["get"]))
     return {"seconds": pull_raw([(url, size) for url, size in task["urls"]], Path(task["folder"]), task["depth"])}

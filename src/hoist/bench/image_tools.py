@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ Commands = Sequence[Sequence[str]]
 class Work:
     """What is to be moved: an image of the registry `host`, from the files in `source` or their OCI `layout`, to `target`.
 
-    `layers` are the digests of the layers, in order, where the image is in the registry already.
+    `layers` are the digests of the layers, in order, where the image is in the registry already; `driver` is how podman
+    stores images here.
     """
 
     host: str
@@ -29,6 +31,9 @@ class Work:
     target: Path
     layers: Sequence[str] = ()
     prefix: str = "models"
+    name: str = MODEL
+    label: str = LABEL
+    driver: str = "overlay"
 
     @property
     def storage(self) -> str:
@@ -38,22 +43,22 @@ class Work:
     @property
     def location(self) -> str:
         """The version's location for Hoist."""
-        return f"{self.storage}//{MODEL}:{LABEL}"
+        return f"{self.storage}//{self.name}:{self.label}"
 
     @property
     def repository(self) -> str:
         """The repository that the image lies in."""
-        return f"{self.prefix}/{MODEL}"
+        return f"{self.prefix}/{self.name}"
 
     @property
     def image(self) -> str:
         """`HOST/REPOSITORY:TAG`, as container tools want it said."""
-        return f"{self.host}/{self.repository}:{LABEL}"
+        return f"{self.host}/{self.repository}:{self.label}"
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One way of doing a work: the commands that do it. `environ` is set for them."""
+    """One way of doing a work: the commands that do it."""
 
     name: str
     about: str
@@ -71,15 +76,24 @@ def hoist(*words: str) -> Sequence[str]:
     return [sys.executable, "-m", "hoist", *words]
 
 
-def podman(root: Path, *words: str) -> Sequence[str]:
+def podman(root: Path, driver: str, *words: str) -> Sequence[str]:
     """A command of podman with a storage of its own below `root`."""
-    driver = (root / "driver").read_text() if (root / "driver").is_file() else "overlay"
     return ["podman", "--root", str(root / "root"), "--runroot", str(root / "run"), "--storage-driver", driver, *words]
+
+
+def podman_driver(folder: Path) -> str:
+    """`overlay` where podman can have it below `folder`, else `vfs`, which copies every layer below a layer."""
+    path = find("podman")
+    if path is None:
+        return "overlay"
+    words = podman(folder / "probe", "overlay", "info")
+    done = subprocess.run([path, *words[1:]], check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    return "vfs" if done.returncode else "overlay"
 
 
 def _skopeo_push(*options: str) -> Callable[[Work], Commands]:
     def commands(work: Work) -> Commands:
-        source = f"oci:{work.layout}:{LABEL}"
+        source = f"oci:{work.layout}:{work.label}"
         return [[*_SKOPEO, "--dest-tls-verify=false", *options, source, f"docker://{work.image}"]]
 
     return commands
@@ -94,7 +108,7 @@ def _skopeo_pull(work: Work) -> Commands:
 
 
 def _podman_pull(work: Work) -> Commands:
-    return [podman(work.target, "pull", "--quiet", "--tls-verify=false", work.image)]
+    return [podman(work.target, work.driver, "pull", "--quiet", "--tls-verify=false", work.image)]
 
 
 _SKOPEO = ("skopeo", "--insecure-policy", "copy", "--quiet")
