@@ -13,7 +13,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hoist.model.image.descriptor import Descriptor
 from hoist.storage.base import OnBytes
+
+__all__ = ["MAX_MANIFEST_BYTES", "Chunks", "Descriptor", "Document", "Repositories"]
 
 MAX_MANIFEST_BYTES = 4 << 20
 """Larger ones are refused, by registries too: the distribution specification asks for 4 MiB."""
@@ -21,19 +24,6 @@ MAX_MANIFEST_BYTES = 4 << 20
 Chunks = Callable[[int], Iterator[memoryview]]
 """Gives a blob's bytes from an offset on, slice by slice; asked anew each time that they are sent. A slice is valid only
 until the next one is asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """What a document says of a blob or manifest: its digest `sha256:HEX`, size in bytes, media type and notes."""
-
-    digest: str
-    size: int
-    media_type: str
-    annotations: tuple[tuple[str, str], ...] = ()
-    artifact_type: str = ""
-    platform: str = ""
-    """`OS/ARCHITECTURE[/VARIANT]`, in an index."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,128 @@
+"""One uncompressed tar of an OCI image layout, as `podman save --format oci-archive` and skopeo write it: read only."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hoist.errors import Damaged, FileNotFound, StorageNotFound, StorageUnsupported
+from hoist.storage.base import OnBytes
+from hoist.storage.oci.index import MAX_INDEX_BYTES, is_digest
+from hoist.storage.oci.local import LocalRepositories, Piece, translated
+from hoist.storage.oci.repositories import Chunks
+from hoist.storage.posix import fill
+
+_BLOBS = "blobs/sha256/"
+# A layout has a member a blob; a header of a long name is one more.
+_MOST_MEMBERS = 100_000
+_MOST_HEADER_BYTES = 1 << 20
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
+
+
+class LayoutArchive(LocalRepositories):
+    """The archive at `path`, kept open. `address` is how the user named it.
+
+    Raises StorageNotFound, Damaged for what is no such archive, StorageUnsupported for a compressed one.
+    """
+
+    def __init__(self, path: Path, address: str) -> None:
+        super().__init__(address)
+        try:
+            with translated(address, str(path)):
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFound:
+            raise StorageNotFound(f"{address}: there is no file {path}") from None
+        try:
+            self._members = _members(self._fd, address)
+            if "index.json" not in self._members:
+                raise Damaged(f"{address} is no archive of an OCI image layout: it has no index.json")
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def put_blob(
+        self, repository: str, digest: str | None, size: int, chunks: Chunks, on_bytes: OnBytes, resume: str = ""
+    ) -> str:
+        self._refuse()
+
+    def mount_blob(self, repository: str, digest: str, size: int, source: str) -> bool:
+        self._refuse()
+
+    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
+        self._refuse()
+
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        self._refuse()
+
+    def untag(self, repository: str, tag: str) -> None:
+        self._refuse()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _index(self) -> bytes:
+        start, size = self._members["index.json"]
+        if size > MAX_INDEX_BYTES:
+            raise Damaged(f"index.json of {self.address} has {size} bytes, {MAX_INDEX_BYTES} at most")
+        data = bytearray(size)
+        with translated(self.address, "index.json"):
+            if fill(self._fd, start, memoryview(data)) != size:
+                raise Damaged(f"{self.address} ends before its index.json does")
+        return bytes(data)
+
+    @contextmanager
+    def _blob(self, digest: str) -> Iterator[Piece]:
+        found = self._members.get(_BLOBS + digest.removeprefix("sha256:")) if is_digest(digest) else None
+        if found is None:
+            raise FileNotFound(f"{self.address} has no {digest}")
+        yield Piece(self._fd, *found)
+
+    def _refuse(self) -> NoReturn:
+        raise StorageUnsupported(
+            f"{self.address} is an archive, only to be read: write oci-layout:///PATH, then tar -C PATH -cf FILE ."
+        )
+
+
+def _members(fd: int, address: str) -> Mapping[str, tuple[int, int]]:
+    """Where each plain file of the archive begins, and its bytes, by name; of several of one name the last counts."""
+    found: dict[str, tuple[int, int]] = {}
+    with os.fdopen(os.dup(fd), "rb") as file:
+        if file.read(6).startswith(_COMPRESSED):
+            raise StorageUnsupported(f"{address} is compressed, and cannot be read by range: decompress it first")
+        file.seek(0)
+        try:
+            with tarfile.TarFile(fileobj=_Guarded(file), mode="r") as archive:
+                while (member := archive.next()) is not None:
+                    archive.members.clear()  # type: ignore[attr-defined]
+                    if member.isreg() and not member.issparse():
+                        found[member.name.removeprefix("./")] = (member.offset_data, member.size)
+                    if len(found) > _MOST_MEMBERS:
+                        raise Damaged(f"{address} has more than {_MOST_MEMBERS} members: it is no image layout")
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError, OSError) as error:
+            raise Damaged(f"{address} is no tar archive, or a damaged one: {error}") from None
+    return found
+
+
+class _Guarded(io.RawIOBase):
+    """A file that is asked for headers only: a header that says that its name has a gigabyte is not believed."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def read(self, count: int = -1, /) -> bytes:
+        if not 0 <= count <= _MOST_HEADER_BYTES:
+            raise ValueError(f"a header of {count} bytes")
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
