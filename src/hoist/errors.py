@@ -90,6 +90,8 @@ class StorageUnavailable(HoistError):
     """The storage is down, slow or busy. The engine retries these."""
 
     exit_code = 6
+    retry_after: float | None = None
+    """For how many seconds the storage asks to be left alone; None where it does not say."""
 
 
 class StorageUnsupported(HoistError):

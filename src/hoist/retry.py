@@ -16,7 +16,10 @@ Result = TypeVar("Result")
 
 
 def retrying(action: Callable[[], Result], seconds: float, stop: Event) -> Result:
-    """`action`, again and again while it raises StorageUnavailable and the first time is not `seconds` ago."""
+    """`action`, again and again while it raises StorageUnavailable and the first time is not `seconds` ago.
+
+    A storage that says when to come again is not asked before.
+    """
     until = None
     wait = _FIRST_WAIT
     while True:
@@ -25,7 +28,8 @@ def retrying(action: Callable[[], Result], seconds: float, stop: Event) -> Resul
         except StorageUnavailable as error:
             now = time.monotonic()
             until = until if until is not None else now + seconds
-            if now + wait > until or stop.is_set():
+            asked = error.retry_after or 0.0
+            if now + max(wait, asked) > until or stop.is_set():
                 raise StorageUnavailable(f"{error} (tried for {seconds:g} s)") from None
-        stop.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 spreads retries, keeps no secret
+        stop.wait(max(asked, wait * random.uniform(0.5, 1.0)))  # noqa: S311 spreads retries, keeps no secret
         wait = min(2 * wait, _LONGEST_WAIT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from hoist.storage import open_storage
 from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
-from hoist.testing.servers import MotoServer, RadosgwServer, RcloneServer
+from hoist.testing.servers import DockerRegistry, MotoServer, RadosgwServer, RcloneServer
 from storage_fixtures import OpenOn
 
 pytest_plugins = ["storage_fixtures"]
@@ -21,6 +23,11 @@ pytest_plugins = ["storage_fixtures"]
 def open_memory() -> Storage:
     address = f"memory://{uuid4().hex}"
     return open_storage(StorageConfig(address, address), {})
+
+
+def open_layout(root: Path) -> Storage:
+    root.mkdir()
+    return open_storage(StorageConfig("images", f"oci-layout://{quote(str(root))}"), {})
 
 
 class TestDirectory(StorageConformance):
@@ -62,6 +69,43 @@ class TestRclone(StorageConformance):
     @pytest.fixture
     def storage(self, rclone_server: RcloneServer, open_on: OpenOn) -> Storage:
         return open_on(rclone_server)
+
+
+class ImageConformance(StorageConformance):
+    """What no place of OCI content has: claims, folders that are in the way, tags of nothing, staged files, packs."""
+
+    exclusive = False
+    claims = False
+    nests = True
+    loose_tags = False
+    adopts_across = False
+    adopted_bytes = (4 << 20) + 1
+    stages = False
+    packs = False
+
+
+class TestImageLayout(ImageConformance):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_layout(tmp_path / "root with space # and 汉字")
+
+
+class TestImageRegistry(ImageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path, docker_registry: DockerRegistry) -> Iterator[Storage]:
+        url = f"oci://{docker_registry.host}/{uuid4().hex}"
+        with open_storage(StorageConfig("registry", url), {"HOME": str(tmp_path)}) as opened:
+            yield opened
+
+
+class TestWrappedImageLayout(ImageConformance):
+    examples = 3
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return Counting(Latency(Throttled(Faulty(open_layout(tmp_path / "root")), 10e9), 0.0001))
 
 
 class TestCounting(StorageConformance):

@@ -17,9 +17,12 @@ SCHEMES: Mapping[str, tuple[str, str]] = {
     "oss": ("hoist.storage.open_bucket", "oss"),
     "gs": ("hoist.storage.open_bucket", "oss"),
     "az": ("hoist.storage.open_bucket", "oss"),
+    "oci": ("hoist.storage.image.open_image", "image"),
+    "oci-layout": ("hoist.storage.image.open_image", "image"),
+    "oci-archive": ("hoist.storage.image.open_image", "image"),
 }
 # Kinds and schemes of the plan that this release does not have.
-_LATER = {"oci": "registries", "image": "images", "accl": "accelerators"}
+_LATER = {"accl": "accelerators"}
 
 
 def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http.client import HTTPResponse
 
 from hoist.errors import (
@@ -19,8 +20,27 @@ from hoist.storage.translate import NO_BUCKET
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(?:\d{1,19}|\*)")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
 # Refusals by name, whatever the status: what S3 calls a request that it asks to be sent again.
 _PASSING = ("RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable")
+# A server that asks for a longer pause than that is not waited for.
+_LONGEST_PAUSE = 3600.0
+
+
+class Elsewhere(PermissionDenied):
+    """What was asked for lies at `location`, a URL that may hold a secret, perhaps one relative to what was asked."""
+
+    def __init__(self, message: str, location: str) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class Unauthorised(PermissionDenied):
+    """The server wants other credentials, of the kind that its `challenge` (WWW-Authenticate) says."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 def code_of(body: bytes) -> str:
@@ -29,8 +49,15 @@ def code_of(body: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def refusal(status: int, reason: str, body: bytes, what: str) -> HoistError:
-    """The error that an answer means; `body` is its beginning, `what` names the thing asked for, without a secret."""
+def _no_header(name: str) -> None:
+    return None
+
+
+def refusal(
+    status: int, reason: str, body: bytes, what: str, header: Callable[[str], str | None] = _no_header
+) -> HoistError:
+    """The error that an answer means; `body` is its beginning, `what` names the thing asked for, without a secret;
+    `header` gives the answer's headers by their names in lower case."""
     code = code_of(body) or reason
     said = f"{status} {code}"
     if status == 404 and code in NO_BUCKET:
@@ -38,13 +65,19 @@ def refusal(status: int, reason: str, body: bytes, what: str) -> HoistError:
     if status == 404:
         return FileNotFound(f"{what} is not there ({said})")
     if status in (401, 403):
-        return PermissionDenied(f"no permission for {what} ({said}): check the credentials and the clock")
+        denied = f"no permission for {what} ({said}): check the credentials and the clock"
+        challenge = header("www-authenticate") if status == 401 else None
+        return Unauthorised(denied, challenge) if challenge else PermissionDenied(denied)
     if status == 416:
         return Damaged(f"{what} is shorter than its manifest says ({said})")
     if status in _BUSY or code in _PASSING:
-        return StorageUnavailable(f"{what}: the server is busy or failing ({said})")
-    if status in (301, 302, 307, 308):
-        return PermissionDenied(f"{what} lives elsewhere ({said}): set the storage's region or endpoint")
+        busy = StorageUnavailable(f"{what}: the server is busy or failing ({said})")
+        busy.retry_after = pause(header("retry-after"))
+        return busy
+    if status in REDIRECTS:
+        return Elsewhere(
+            f"{what} lives elsewhere ({said}): set the storage's region or endpoint", header("location") or ""
+        )
     if status in (405, 501):
         return StorageUnsupported(f"{what}: the server cannot do this ({said})")
     return HoistError(f"{what}: the server answered {said}")
@@ -65,6 +98,12 @@ def answered_range(response: HTTPResponse, what: str) -> tuple[int, int | None]:
     if response.status == 206:
         raise StorageUnavailable(f"{what}: the server sent a part without saying which")
     return 0, response.length
+
+
+def pause(header: str | None) -> float | None:
+    """The seconds that a Retry-After asks for; None if it says none, or a date, which no store does."""
+    text = (header or "").strip()
+    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else None
 
 
 def unavailable(what: str, host: str, error: Exception) -> StorageUnavailable:

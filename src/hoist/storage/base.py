@@ -96,6 +96,11 @@ class Publication(ABC):
     different files at once.
     """
 
+    def expect(self, entries: Sequence[FileEntry]) -> None:
+        """Which files there will be, told before the first is put, so that those that belong together lie together. Sources
+        have to stay until `commit` then. Only who puts a hundred large files and more has to tell."""
+        return
+
     @abstractmethod
     def has(self, entry: FileEntry) -> bool:
         """Whether an earlier run of this same publish has put the whole file already."""
@@ -105,8 +110,11 @@ class Publication(ABC):
         """Copy the file inside the storage from a version that holds the same digest; False if there is none."""
 
     @abstractmethod
-    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
-        """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file."""
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> bool:
+        """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file.
+
+        False if the storage turned out to have its bytes, and nothing was sent.
+        """
 
     def link(self, entry: FileEntry) -> bool:
         """Lay the symbolic link that the file was; False where it has to be put as a file."""

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
 from hoist.errors import Damaged, StorageUnavailable
@@ -25,9 +25,19 @@ _TIMEVAL = struct.Struct("@ll")
 
 
 class Exchange:
-    """A request on its way. `reused`: on a connection that the server may have closed meanwhile. Raises OSError."""
+    """A request on its way. `reused`: on a connection that the server may have closed meanwhile; `more`: headers that it
+    has besides its own. Raises OSError."""
 
-    def __init__(self, connection: HTTPConnection, path: str, begin: int, end: int, *, reused: bool) -> None:
+    def __init__(
+        self,
+        connection: HTTPConnection,
+        path: str,
+        begin: int,
+        end: int,
+        *,
+        reused: bool,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self.connection = connection
         self.reused = reused
         self._begin, self._end = begin, end
@@ -37,7 +47,7 @@ class Exchange:
         self._ends_here = False
         # Whether the body may be received from the socket itself, and whether http.client's buffer is empty by now.
         self._direct = self._drained = False
-        headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+        headers = {**(more or {}), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
         connection.request("GET", path, headers=headers)
 
     def fileno(self) -> int:
@@ -48,7 +58,8 @@ class Exchange:
         """Read the head and come to the first byte asked for. Raises the server's refusal, Damaged, OSError."""
         self._response = response = self.connection.getresponse()
         if response.status not in (200, 206):
-            raise refusal(response.status, response.reason, response.read(_ERROR_BYTES), what)
+            body = response.read(_ERROR_BYTES)
+            raise refusal(response.status, response.reason, body, what, response.getheader)
         begin, last = answered_range(response, what)
         if begin > self._begin or (last is not None and last < self._end):
             raise Damaged(f"{what} ends before byte {self._end}, or its server answered another range")

@@ -143,7 +143,7 @@ class Multipart:
         url = self._sign(method, key, query, headers or {}, what)
         answer = self._wire.exchange(method, url, headers or {}, body, size, what)
         if answer.status >= 300:
-            raise refusal(answer.status, answer.reason, answer.body[:4096], what)
+            raise refusal(answer.status, answer.reason, answer.body[:4096], what, answer.headers.get)
         if code_of(answer.body[:4096]) and b"<Error>" in answer.body[:4096]:
             # A store may begin to answer before it knows how a completion or a copy ends.
             raise StorageUnavailable(f"{what}: the server failed after it had begun ({code_of(answer.body[:4096])})")

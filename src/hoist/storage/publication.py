@@ -56,9 +56,10 @@ class TreePublication(Publication):
                 return True
         return False
 
-    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> bool:
         self._check_claim()
         self._objects.put_file(self._key(entry), source, entry.size, on_bytes)
+        return True
 
     def link(self, entry: FileEntry) -> bool:
         self._check_claim()

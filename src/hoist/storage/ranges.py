@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import http.client
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from hoist.errors import HoistError
@@ -34,6 +35,7 @@ class _Target:
     path: str
     end: int
     what: str
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class RangeClient:
@@ -50,17 +52,20 @@ class RangeClient:
         self._pool = ConnectionPool(ca_bundle, read_seconds)
         self.patience = patience or Patience()
 
-    def read_into(self, url: str, offset: int, buffer: memoryview, what: str) -> None:
+    def read_into(
+        self, url: str, offset: int, buffer: memoryview, what: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Fill `buffer` with the object's bytes from `offset`; `what` names it in errors, as the URL may hold a secret.
 
-        Raises FileNotFound, PermissionDenied, Damaged (the object is shorter), StorageUnavailable.
+        `headers` are sent along. Raises FileNotFound, PermissionDenied (answers.Elsewhere and answers.Unauthorised
+        where the server says more), Damaged (the object is shorter), StorageUnavailable.
         """
         if not buffer:
             return
         parts = urlsplit(url)
         place = Place(parts.scheme, parts.netloc)
         path = self._pool.path(place, f"{parts.path}?{parts.query}" if parts.query else parts.path)
-        target = _Target(place, path, offset + len(buffer), what)
+        target = _Target(place, path, offset + len(buffer), what, headers)
         try:
             exchange = self._fill(target, offset, buffer)
             if exchange.finish():
@@ -123,7 +128,7 @@ class RangeClient:
         while True:
             connection, reused = self._pool.take(target.place)
             try:
-                return Exchange(connection, target.path, begin, target.end, reused=reused)
+                return Exchange(connection, target.path, begin, target.end, reused=reused, more=target.headers)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if not reused or isinstance(error, TimeoutError):

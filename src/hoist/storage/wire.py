@@ -38,9 +38,16 @@ class Wire:
         self._pool = ConnectionPool(ca_bundle)
 
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, size: int, what: str
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        size: int,
+        what: str,
+        most: int = _MOST_ANSWER_BYTES,
     ) -> Answer:
-        """Send one request of `size` body bytes and take its whole answer, of any status.
+        """Send one request of `size` body bytes and take its answer, of any status, and `most` bytes of its body.
 
         `what` names it in errors, as the URL may hold a secret. Raises StorageUnavailable, and what `body` raises.
         """
@@ -48,12 +55,12 @@ class Wire:
         place = Place(parts.scheme, parts.netloc)
         path = self._pool.path(place, f"{parts.path}?{parts.query}" if parts.query else parts.path)
         sent = {"Accept-Encoding": "identity", **headers}
-        if method in ("PUT", "POST"):
+        if method in ("PUT", "POST", "PATCH"):
             sent["Content-Length"] = str(size)
         try:
             connection, _ = self._pool.take(place)
             try:
-                answer = _exchange(connection, method, path, sent, body)
+                answer = _exchange(connection, method, path, sent, body, most)
             except BaseException:
                 connection.close()
                 raise
@@ -73,7 +80,12 @@ class Wire:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body | None
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: Body | None,
+    most: int,
 ) -> Answer:
     connection.sock.settimeout(_SEND_SECONDS)
     connection.putrequest(method, target, skip_accept_encoding=True)
@@ -90,7 +102,10 @@ def _exchange(
     connection.sock.settimeout(_ANSWER_SECONDS)
     response = connection.getresponse()
     got = {name.lower(): value for name, value in response.getheaders()}
-    data = response.read(_MOST_ANSWER_BYTES)
+    data = response.read(most)
+    if response.length and len(data) < most:
+        # http.client takes a body that was cut off for a short one.
+        raise http.client.IncompleteRead(data, response.length)
     if cut_short or response.read(1) or response.will_close:
         got["connection"] = "close"
     return Answer(response.status, response.reason, got, data)

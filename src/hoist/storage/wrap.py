@@ -118,6 +118,9 @@ class WrappedPublication(Publication):
         self._wrapper = wrapper
         self._inner = inner
 
+    def expect(self, entries: Sequence[FileEntry]) -> None:
+        self._inner.expect(entries)
+
     def has(self, entry: FileEntry) -> bool:
         self._wrapper.before("has", 0)
         return self._inner.has(entry)
@@ -126,9 +129,9 @@ class WrappedPublication(Publication):
         self._wrapper.before("adopt", 0)
         return self._inner.adopt(entry)
 
-    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> None:
+    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> bool:
         self._wrapper.before("put_file", entry.size)
-        self._inner.put_file(entry, source, on_bytes)
+        return self._inner.put_file(entry, source, on_bytes)
 
     def link(self, entry: FileEntry) -> bool:
         self._wrapper.before("link", 0)

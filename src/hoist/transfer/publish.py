@@ -205,6 +205,7 @@ class _Publish:
             raise
         if not self.began:
             self._begin_sending()
+        publication.expect(manifest.files)
         index = lay_out(manifest, self.pack_below)
         packed = {file.path for pack in index.packs for file in pack.files}
         others = [item for item in scanned if item.entry.path not in packed]
@@ -275,22 +276,28 @@ class _Publish:
         return retrying(lambda: publication.place(item.entry, staged), self.options.retry_seconds, self.stop)
 
     def _send(self, publication: Publication, item: ScannedFile, *, told: bool) -> None:
+        size = item.entry.size
+        counted = size if told else 0
+
         def count(sent: int) -> None:
+            nonlocal counted
             self._before_sending(sent)
             # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
             self._check(item)
             if not told:
+                counted += sent
                 self.progress.advance(sent)
 
+        sent = True
         kept = self.kept.take(item.entry.path)
         if kept is not None:
             # A small one that lies in no pack: empty, equal to another, or with too few others.
             count(len(kept))
             publication.put_data(item.entry, kept)
         else:
-            publication.put_file(item.entry, item.file.source, count)
+            sent = publication.put_file(item.entry, item.file.source, count)
         self._check(item)
-        self.moved.count("sent", item.entry.size, told=item.entry.size)
+        self.moved.count("sent" if sent else "copied", size, told=counted)
 
     def _before_sending(self, count: int) -> None:
         if self.pace:

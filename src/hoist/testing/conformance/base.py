@@ -23,8 +23,18 @@ class Conformance:
 
     exclusive: ClassVar[bool] = True
     """Two publishers of one label cannot both win; must be what `Storage.exclusive()` answers."""
+    claims: ClassVar[bool] = True
+    """An unfinished publish holds its label against other content, and the next run of the same goes on with its files.
+
+    False: nothing is seen of it, whoever commits first has the label, and the next run begins with no file."""
+    nests: ClassVar[bool] = False
+    """The versions `a:b` and `a/b:c` can stand side by side, as none of them is a folder."""
+    loose_tags: ClassVar[bool] = True
+    """A tag can name a version that is not there, and is left where its version is removed. False: it goes with it."""
     adopts: ClassVar[bool] = True
     """A file of `adopted_bytes` is copied inside the storage when another version holds its digest."""
+    adopts_across: ClassVar[bool] = True
+    """That version may be another model's."""
     stages: ClassVar[bool] = True
     """Files can be sent before their version's digest is known, and nobody sees them."""
     packs: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hoist.errors import Conflict
+from hoist.errors import Conflict, HoistError
 from hoist.storage.base import Storage
 from hoist.testing.conformance.base import Conformance, Content, assert_holds, finish, publish, put, sample, small, ver
 
@@ -17,6 +17,8 @@ class ClaimingConformance(Conformance):
     """`begin`, `has`, `commit` where an earlier publish was abandoned or done, or another one is at it."""
 
     def test_resume_keeps_whole_files(self, storage: Storage, tmp_path: Path) -> None:
+        if not self.claims:
+            pytest.skip("an unfinished publish holds nothing here (claims = False)")
         content = small("one")
         abandoned = storage.begin(ver(VERSION), content.digest)
         assert not any(abandoned.has(entry) for entry in content.entries.values())
@@ -70,6 +72,8 @@ class ClaimingConformance(Conformance):
         assert_holds(storage, VERSION, small("three"))
 
     def test_unfinished_publish_of_other_content(self, storage: Storage, tmp_path: Path) -> None:
+        if not self.claims:
+            pytest.skip("an unfinished publish holds nothing here (claims = False)")
         dead, content = small("dead"), small("one")
         put(storage.begin(ver(VERSION), dead.digest), dead, tmp_path, dead.files)
         with pytest.raises(Conflict, match="unfinished"):
@@ -92,6 +96,8 @@ class ClaimingConformance(Conformance):
         assert_holds(storage, VERSION, small("two"))
 
     def test_publisher_that_was_taken_over_cannot_commit(self, storage: Storage, tmp_path: Path) -> None:
+        if not self.claims:
+            pytest.skip("an unfinished publish holds nothing here (claims = False)")
         slow, content = small("slow"), small("one")
         loser = storage.begin(ver(VERSION), slow.digest)
         put(loser, slow, tmp_path, slow.files)
@@ -125,6 +131,8 @@ class ClaimingConformance(Conformance):
     def test_nested_names_are_refused(
         self, storage: Storage, tmp_path: Path, first: str, second: str, replace: bool
     ) -> None:
+        if self.nests:
+            pytest.skip("names are in nobody's way here (nests = True)")
         content = Content({"c/d/file": sample("nested", 10)})
         publish(storage, first, content, tmp_path)
         with pytest.raises(Conflict):
@@ -138,6 +146,8 @@ class ClaimingConformance(Conformance):
     def test_unfinished_nested_names_are_refused(
         self, storage: Storage, tmp_path: Path, first: str, second: str
     ) -> None:
+        if self.nests:
+            pytest.skip("names are in nobody's way here (nests = True)")
         content = small("one")
         publication = storage.begin(ver(first), content.digest)
         put(publication, content, tmp_path, ["config.json"])
@@ -145,3 +155,40 @@ class ClaimingConformance(Conformance):
             storage.begin(ver(second), small("two").digest)
         publish(storage, first, content, tmp_path)
         assert_holds(storage, first, content)
+
+    def test_names_side_by_side(self, storage: Storage, tmp_path: Path) -> None:
+        if not self.nests:
+            pytest.skip("the one would be a folder in the other (nests = False)")
+        names = ["a:b", "a/b:c", "a/b/c:d", "a:b.c"]
+        for name in names:
+            publish(storage, name, small(name), tmp_path)
+        for name in names:
+            assert_holds(storage, name, small(name))
+        storage.remove(ver("a/b:c"))
+        assert list(storage.versions()) == sorted(ver(name) for name in names if name != "a/b:c")
+
+    def test_without_claims_the_first_commit_has_the_label(self, storage: Storage, tmp_path: Path) -> None:
+        if self.claims:
+            pytest.skip("an unfinished publish holds its label here (claims = True)")
+        slow, content = small("slow"), small("one")
+        loser = storage.begin(ver(VERSION), slow.digest)
+        put(loser, slow, tmp_path, slow.files)
+        assert not storage.occupied(ver(VERSION))
+        assert not storage.begin(ver(VERSION), slow.digest).has(slow.entries["config.json"])
+        publish(storage, VERSION, content, tmp_path)
+        with pytest.raises(Conflict):
+            finish(loser, slow)
+        assert_holds(storage, VERSION, content)
+
+    def test_without_claims_a_commit_wants_all_files(self, storage: Storage, tmp_path: Path) -> None:
+        if self.claims:
+            pytest.skip("the files of an earlier run count here (claims = True)")
+        content = small("one")
+        put(storage.begin(ver(VERSION), content.digest), content, tmp_path, ["config.json"])
+        again = storage.begin(ver(VERSION), content.digest)
+        put(again, content, tmp_path, ["unet/weights.bin"])
+        with pytest.raises(HoistError, match=r"config\.json"):
+            finish(again, content)
+        assert list(storage.versions()) == []
+        publish(storage, VERSION, content, tmp_path)
+        assert_holds(storage, VERSION, content)

@@ -34,19 +34,34 @@ _STEPS = st.lists(
 class _Model:
     """What should be there."""
 
+    nests: bool
+    loose_tags: bool
     versions: dict[Version, Content] = field(default_factory=dict)
     tags: dict[tuple[str, str], Tag] = field(default_factory=dict)
 
     def refuses(self, version: Version, content: Content) -> bool:
         """Whether publishing it must be a Conflict."""
         folder = f"{version.name}/{version.label}/"
-        nested = any(
+        nested = not self.nests and any(
             f"{other.name}/{other.label}/" != folder
             and (f"{other.name}/{other.label}/".startswith(folder) or folder.startswith(f"{other.name}/{other.label}/"))
             for other in self.versions
         )
         other_content = version in self.versions and self.versions[version].digest != content.digest
         return nested or other_content or (version.name, version.label) in self.tags
+
+    def forget(self, version: Version) -> bool:
+        """Remove a version, and its tags where they go with it; False if it is not there."""
+        if not self.versions.pop(version, None):
+            return False
+        if not self.loose_tags:
+            self.tags = {key: tag for key, tag in self.tags.items() if Version(tag.name, tag.label) != version}
+        return True
+
+    def is_loose(self, tag: Tag) -> bool:
+        """Whether it names a version that is not there."""
+        held = self.versions.get(Version(tag.name, tag.label))
+        return held is None or held.digest != tag.digest
 
 
 class ModelledConformance(Conformance):
@@ -57,7 +72,7 @@ class ModelledConformance(Conformance):
         @given(_STEPS)
         def check(steps: list[tuple[str, str, str, str, Content]]) -> None:
             _empty(storage)
-            model = _Model()
+            model = _Model(self.nests, self.loose_tags)
             for action, name, label, other, content in steps:
                 _step(storage, model, action, Version(name, label), other, content, tmp_path)
             _compare(storage, model)
@@ -79,13 +94,16 @@ def _step(
     elif action == "tag":
         tag = Tag(version.name, other, version.label, content.digest)
         if Version(version.name, other) in model.versions:
-            with pytest.raises(Conflict):
+            with pytest.raises(Conflict if model.loose_tags else (Conflict, VersionNotFound)):
+                storage.set_tag(tag)
+        elif model.is_loose(tag) and not model.loose_tags:
+            with pytest.raises(VersionNotFound):
                 storage.set_tag(tag)
         else:
             storage.set_tag(tag)
             model.tags[key] = tag
     elif action == "remove":
-        if model.versions.pop(version, None):
+        if model.forget(version):
             storage.remove(version)
         else:
             with pytest.raises(VersionNotFound):

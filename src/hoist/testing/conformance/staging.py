@@ -9,7 +9,7 @@ import pytest
 
 from hoist.errors import Conflict, VersionNotFound
 from hoist.model.blocks import block_digest
-from hoist.storage.base import Storage
+from hoist.storage.base import Storage, Tag
 from hoist.storage.staging import BeginAnew, Part, Staged, Staging
 from hoist.testing.conformance.base import (
     Conformance,
@@ -101,13 +101,17 @@ class StagingConformance(Conformance):
         content = _content("one")
         assert not storage.occupied(ver(VERSION))
         begun = storage.begin(ver(VERSION), content.digest)
-        assert storage.occupied(ver(VERSION))
+        assert storage.occupied(ver(VERSION)) == self.claims
         put(begun, content, tmp_path, content.files)
         finish(begun, content)
         assert storage.occupied(ver(VERSION))
         assert not storage.occupied(ver("sd15/any:v2"))
+        if not self.nests:
+            with pytest.raises(Conflict):
+                storage.occupied(ver("sd15/any/v1:v1"))
+        storage.set_tag(Tag("sd15/any", "latest", "v1", content.digest))
         with pytest.raises(Conflict):
-            storage.occupied(ver("sd15/any/v1:v1"))
+            storage.occupied(ver("sd15/any:latest"))
 
     def _staging(self, storage: Storage, folder: Path, content: Content) -> Staging:
         sizes = [entry.size for entry in content.entries.values()]

@@ -1,0 +1,1 @@
+"""Storages of kind `image`: versions in the layers of container images, over any place of OCI content."""

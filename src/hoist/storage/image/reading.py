@@ -1,0 +1,102 @@
+"""What all image storages share: reading versions out of images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from threading import Lock
+
+from hoist.errors import Damaged, FileNotFound, VersionNotFound
+from hoist.model.image.labels import ImageVersion
+from hoist.storage.base import Storage, StoredFile, Traits, Version
+from hoist.storage.image.opened import Image, Images
+from hoist.storage.oci.repositories import Repositories
+
+# A request to a registry is dear: it may be redirected, and its token be checked; reads in order are long.
+TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=32)
+_VERSIONS_KEPT = 1024
+
+
+class ImageReader(Storage):
+    """The reading half of an image storage. Subclasses say which image holds a version."""
+
+    def __init__(self, repositories: Repositories, kind: str) -> None:
+        self.repositories = repositories
+        self.address = repositories.address
+        self.kind = kind
+        self.traits = TRAITS
+        self.images = Images(repositories)
+        self._lock = Lock()
+        self._held: dict[Version, tuple[Image, ImageVersion]] = {}
+
+    @abstractmethod
+    def look_up(self, version: Version) -> tuple[Image, ImageVersion]:
+        """The image that holds a version now. Raises VersionNotFound, Damaged."""
+
+    def read_manifest(self, version: Version) -> bytes:
+        image, held = self._look(version)
+        try:
+            return image.documents(held).manifest.data
+        except FileNotFound as error:
+            raise Damaged(f"{version} in {self.address} is not whole: {error}") from None
+
+    def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+        image, held = self._known(version)
+        found = image.documents(held).blobs.get(digest)
+        if found is None:
+            raise FileNotFound(f"{self.address} has no document {digest} of {version}")
+        return found
+
+    def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
+        image, held = self._known(file.version)
+        try:
+            placed, found = image.documents(held).find(file.entry)
+        except FileNotFound:
+            # The label may have been removed and published again.
+            image, held = self._known(file.version, anew=True)
+            placed, found = image.documents(held).find(file.entry)
+        if offset + len(buffer) > found.size:
+            raise Damaged(f"{file} in {self.address} ends before byte {offset + len(buffer)}")
+        if not len(buffer):
+            return
+        try:
+            image.read_into(placed, found.offset + offset, buffer)
+        except FileNotFound:
+            self.forget(file.version)
+            raise
+
+    def first_byte_seconds(self) -> float | None:
+        return self.repositories.first_byte_seconds()
+
+    def exclusive(self) -> bool:
+        # A tag is put whatever it names already: no registry has a conditional put.
+        return False
+
+    def close(self) -> None:
+        self.images.close()
+        self.repositories.close()
+
+    def forget(self, version: Version) -> None:
+        """Ask again next time which image holds a version."""
+        with self._lock:
+            self._held.pop(version, None)
+
+    def _look(self, version: Version) -> tuple[Image, ImageVersion]:
+        try:
+            found = self.look_up(version)
+        except VersionNotFound:
+            self.forget(version)
+            raise
+        with self._lock:
+            if len(self._held) >= _VERSIONS_KEPT:
+                self._held.clear()
+            self._held[version] = found
+        return found
+
+    def _known(self, version: Version, *, anew: bool = False) -> tuple[Image, ImageVersion]:
+        """As `_look`, but what was found before is as good: a version never changes. Raises FileNotFound."""
+        with self._lock:
+            found = None if anew else self._held.get(version)
+        try:
+            return found or self._look(version)
+        except VersionNotFound as error:
+            raise FileNotFound(str(error)) from None
