@@ -18,6 +18,7 @@ from hoist.bench.fixtures import FIXTURES, Fixture, build
 from hoist.bench.measuring import available_memory
 from hoist.bench.stage import isolated_config
 from hoist.bench.switch import Options, Target, run_switches
+from hoist.bench.table import is_switch
 from hoist.config import Config
 from hoist.errors import LocalError
 from hoist.progress import Progress
@@ -106,7 +107,7 @@ class _Part(Progress):
 
 def _advancing(progress: Progress, repeat: int) -> Callable[[dict[str, Any]], None]:
     def note(record: dict[str, Any]) -> None:
-        if record["bench"] == "switch":
+        if is_switch(record):
             progress.advance(record["size"] // repeat)
 
     return note

@@ -25,13 +25,21 @@ def switch_table(records: Sequence[Record], real_sizes: Mapping[str, float] | No
     `real_sizes` gives the GiB that a scaled-down fixture stands for, by file name.
     """
     lines: list[str] = []
-    switches = [record for record in records if record["bench"] == "switch"]
+    switches = [record for record in records if is_switch(record)]
+    skipped = [record for record in records if record["bench"] == "switch" and "skipped" in record]
     for storage in dict.fromkeys(record["storage"] for record in switches):
         if lines:
             lines.append("")
         here = [record for record in switches if record["storage"] == storage]
         lines += _block(storage, here, [r for r in records if r["bench"] == "limit"], real_sizes or {})
+        reasons = dict.fromkeys((r["loader"], r["skipped"]) for r in skipped if r["storage"] == storage)
+        lines += [f"not measured: {loader}: {reason}" for loader, reason in reasons]
     return lines
+
+
+def is_switch(record: Record) -> bool:
+    """Whether a record is of a switch that was measured."""
+    return bool(record["bench"] == "switch" and "skipped" not in record)
 
 
 def align(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
