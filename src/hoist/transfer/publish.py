@@ -172,7 +172,12 @@ class _Publish:
 
     def _scan(self, name: str) -> list[ScannedFile]:
         self.progress.begin(f"reading {name}", sum(file.size for file in self.files))
-        scanned = [self._scan_file(file, self.progress.advance) for file in self.files]
+
+        def advance(count: int) -> None:
+            self._unless_stopped(count)
+            self.progress.advance(count)
+
+        scanned = for_each(lambda file: self._scan_file(file, advance), self.files, _FILES_AT_ONCE, self.stop)
         self.progress.end()
         return scanned
 
