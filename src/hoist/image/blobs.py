@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 
+from hoist.config import Config
 from hoist.image.places import Image
 from hoist.memory import allocate
 from hoist.model.image.descriptor import Descriptor
+from hoist.pace import Pace, pace_of
 from hoist.progress import Progress
 from hoist.storage.oci.repositories import Chunks, Repositories
 
@@ -18,9 +20,13 @@ _SLICE_BYTES = 1 << 20
 
 @dataclass
 class Tally:
-    """Bytes of blobs by how they came: sent from here, mounted from another repository, or there already."""
+    """Bytes of blobs by how they came: sent from here, mounted from another repository, or there already.
+
+    `pace` holds blobs back that are passed on from elsewhere; what the engine reads it holds back itself.
+    """
 
     progress: Progress = field(default_factory=Progress)
+    pace: Pace | None = None
     sent: int = 0
     mounted: int = 0
     there: int = 0
@@ -32,11 +38,23 @@ class Tally:
             self.sent += count
         self.progress.advance(count)
 
+    def passed_on(self, count: int) -> None:
+        """So many were sent of a blob that lies elsewhere."""
+        if self.pace and count > 0:
+            self.pace.take(count)
+        self.on_bytes(count)
+
     def spared(self, size: int, how: str) -> None:
         """A blob that needed no sending: `mounted` or `there`."""
         with self._lock:
             setattr(self, how, getattr(self, how) + size)
         self.progress.advance(size)
+
+
+def new_tally(progress: Progress, config: Config) -> Tally:
+    """A tally that keeps to the configured bandwidth."""
+    cap = config.engine.max_bandwidth
+    return Tally(progress, pace_of(cap) if cap else None)
 
 
 def is_there(target: Image, digest: str, size: int, tally: Tally, near: str = "") -> bool:
@@ -62,7 +80,7 @@ def bring_blob(source: Image, target: Image, blob: Descriptor, tally: Tally) -> 
     if is_there(target, blob.digest, blob.size, tally, near):
         return
     chunks = blob_chunks(source.place, source.repository, blob)
-    target.place.put_blob(target.repository, blob.digest, blob.size, chunks, tally.on_bytes, f"blob {blob.digest}")
+    target.place.put_blob(target.repository, blob.digest, blob.size, chunks, tally.passed_on, f"blob {blob.digest}")
 
 
 def put_document(target: Image, data: bytes, digest: str, tally: Tally) -> None:

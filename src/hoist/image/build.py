@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hoist.config import Config
 from hoist.errors import Conflict, StorageUnsupported, UsageError
 from hoist.image.base import Base, BaseImage
-from hoist.image.blobs import Tally, bring_blob
+from hoist.image.blobs import Tally, bring_blob, new_tally
 from hoist.image.compose import Composed, child_descriptor, compose, put_composed
 from hoist.image.editing import Edits, edited
 from hoist.image.layering import PlacedModel, Placer
@@ -78,8 +78,10 @@ def build_image(
     if options.modelpack and len(models) != 1:
         raise UsageError("--modelpack describes one model: build it with one --model")
     wanted = [model for model in models if not _holds(base, model)]
+    if options.modelpack and not wanted:
+        raise UsageError("the base holds the model already: --modelpack is made where the model is added")
     plans = plan_models(base, wanted)
-    tally = Tally(progress)
+    tally = new_tally(progress, config)
     progress.begin("build", _size(base, plans))
     try:
         if source is not None:
@@ -89,7 +91,7 @@ def build_image(
         placed = [placer.place(model, plan) for model, plan in zip(wanted, plans, strict=True)]
         made = [_composed(image, placed, options.edits) for image in base.images]
         digest = _put(target, base, made, tally)
-        pack = put_modelpack(target, models[0], placed[0], tally) if options.modelpack and placed else ""
+        pack = put_modelpack(target, models[0], placed[0], tally) if options.modelpack else ""
     finally:
         progress.end()
     return Built(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from hoist.config import Config
 from hoist.errors import FileNotFound, StorageUnsupported
-from hoist.image.blobs import Tally, bring_blob
+from hoist.image.blobs import Tally, bring_blob, new_tally
 from hoist.image.modelpack import SUFFIX
 from hoist.image.places import Image
 from hoist.image.referring import referring_to
@@ -34,14 +35,14 @@ class Copied:
     seconds: float
 
 
-def copy_image(source: Image, target: Image, progress: Progress) -> Copied:
+def copy_image(source: Image, target: Image, config: Config, progress: Progress) -> Copied:
     """Copy an image, all platforms of it, with signatures, attestations and its ModelPack tag.
 
     Each manifest is stored byte by byte as it is, so that signatures stay good. Raises VersionNotFound, Damaged,
     StorageUnsupported for what is no image, and what places may.
     """
     began = time.monotonic()
-    run = _Copy(source, target, Tally(progress))
+    run = _Copy(source, target, new_tally(progress, config))
     document = source.document()
     progress.begin("copy", 0)
     try:

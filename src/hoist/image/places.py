@@ -64,7 +64,11 @@ def _open(address: ImageAddress, config: Config) -> Repositories:
         return LayoutArchive(Path(address.place), address.storage_url)
     from hoist.storage.oci.open_registry import open_registry
 
-    return open_registry(registry_config(address, config), config)
+    # The repository says which login it is: a registry can have several.
+    found = registry_config(address, config)
+    asked = replace(found, url=f"{found.url}/{address.repository}")
+    engine = config.engine
+    return open_registry(asked, config.environ, engine.uploads, engine.retry_seconds)[0]
 
 
 def registry_config(address: ImageAddress, config: Config) -> StorageConfig:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hoist.config import Config
 from hoist.errors import UsageError, VersionNotFound
 from hoist.image.base import Base, BaseImage, is_image
-from hoist.image.blobs import Tally
+from hoist.image.blobs import Tally, new_tally
 from hoist.image.build import MOST_IMAGE_LAYERS, Built
 from hoist.image.compose import Composed, child_descriptor, compose, put_composed
 from hoist.image.layering import PlacedModel, Placer
@@ -83,7 +83,7 @@ def update_image(
     Raises DamagedBlock, Damaged, and what places may.
     """
     began = time.monotonic()
-    tally = Tally(progress)
+    tally = new_tally(progress, config)
     made_layers = [each for one in draft.replacements for each in one.plan.made]
     progress.begin("update", sum(each.layer.size for each in made_layers))
     try:
