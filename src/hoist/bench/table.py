@@ -32,14 +32,19 @@ def switch_table(records: Sequence[Record], real_sizes: Mapping[str, float] | No
             lines.append("")
         here = [record for record in switches if record["storage"] == storage]
         lines += _block(storage, here, [r for r in records if r["bench"] == "limit"], real_sizes or {})
-        reasons = dict.fromkeys((r["loader"], r["skipped"]) for r in skipped if r["storage"] == storage)
-        lines += [f"not measured: {loader}: {reason}" for loader, reason in reasons]
-    return lines
+        lines += _skipped([record for record in skipped if record["storage"] == storage])
+    measured = {record["storage"] for record in switches}
+    rest = _skipped([record for record in skipped if record["storage"] not in measured])
+    return lines + (["", *rest] if rest else [])
 
 
 def is_switch(record: Record) -> bool:
     """Whether a record is of a switch that was measured."""
     return bool(record["bench"] == "switch" and "skipped" not in record)
+
+
+def _skipped(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(f"not measured: {record['loader']}: {record['skipped']}" for record in records))
 
 
 def align(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:

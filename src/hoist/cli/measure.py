@@ -174,13 +174,16 @@ def _finish(args: Namespace, records: list[dict[str, Any]], real_sizes: dict[str
 
 
 def _show_rest(demo: Demo) -> None:
+    from hoist.bench.demo import where_of
+
     print()
     for storage, published in demo.published.items():
         size, seconds = sum(item.size for item in published), sum(item.seconds for item in published)
-        where = "a directory" if storage == "nas" else f"a bucket on {demo.server}"
-        print(f"published to {storage} ({where}): {show_size(size)} in {show_seconds(seconds)}")
+        print(
+            f"published to {storage} ({where_of(storage, demo.server)}): {show_size(size)} in {show_seconds(seconds)}"
+        )
     same = "the same" if demo.same_digests else "NOT the same"
-    print(f"each version has {same} digest on both storages; every byte that Hoist loaded was verified")
+    print(f"each version has {same} digest on all storages; every byte that Hoist loaded was verified")
     print(f"done in {show_seconds(demo.seconds)}; {show_count(len(demo.records), 'record')}; nothing is left behind")
     print(
         "\nnext:\n"
