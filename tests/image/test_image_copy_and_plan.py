@@ -24,9 +24,9 @@ def config(tmp_path: Path) -> Config:
     return Config(environ={"HOME": str(tmp_path / "home")})
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return model_folder(tmp_path / "models", {"sd15/any:v5": V5, "sd15/any:v6": V6})
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("models") / "models", {"sd15/any:v5": V5, "sd15/any:v6": V6})
 
 
 @pytest.fixture

@@ -40,12 +40,12 @@ def config(tmp_path: Path) -> Config:
     return Config(environ={"HOME": str(tmp_path / "home")})
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Those of v8 are v5's again, under other names.
     moved = {"again.bin": V5["unet.bin"], "a.json": b"{}", "t/b.txt": b"a b c"}
     versions = {"sd15/any:v5": V5, "sd15/any:v6": V6, "sd15/any:v7": V7, "sd15/any:v8": moved, "other/one:v1": OTHER}
-    return model_folder(tmp_path / "models", versions)
+    return model_folder(tmp_path_factory.mktemp("models") / "models", versions)
 
 
 @pytest.fixture

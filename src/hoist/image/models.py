@@ -54,7 +54,6 @@ class Model:
         """The layers of the version. Raises StorageUnsupported for what no image can hold."""
         found = plan_layers(self.opened.manifest.files, self.name, self.label, held, most_layers)
         if _collides(found, self.name, self.label):
-            # A kept layer would have another file where a new one goes.
             return plan_layers(self.opened.manifest.files, self.name, self.label, (), most_layers)
         return found
 
@@ -138,9 +137,10 @@ def opened_models(locations: Sequence[str], config: Config) -> Iterator[list[Mod
 
 
 def _collides(plan: Plan, name: str, label: str) -> bool:
+    """Whether a new file or link would lie where a kept layer has a file, and so hide it in a container."""
     held = {file.member for each in plan.layers if each.held for file in each.held.files}
     made = {file_path(name, label, entry.path) for each in plan.made for entry in each.files}
-    return not held.isdisjoint(made)
+    return not held.isdisjoint(made | {link.path for link in plan.symlinks()})
 
 
 def _slices(data: bytes) -> Iterator[memoryview]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from hoist.config import StorageConfig
 from hoist.errors import InvalidConfig
+from hoist.model.reference import is_label
 from hoist.settings import local_path
 from hoist.storage.base import Storage
 from hoist.storage.image.single import SingleImage
@@ -40,18 +41,23 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
     folder, image = _split(_path(config))
     repositories = (LayoutArchive if scheme == "oci-archive" else LayoutFolder)(folder, config.address)
     if image:
-        return SingleImage(repositories, *split_image(image, config.address), kind)
+        return SingleImage(repositories, *_split_local(image, config.address), kind)
     return ImageStorage(repositories, "", kind)
 
 
 def split_image(text: str, address: str) -> tuple[str, str]:
     """`REPOSITORY:TAG` or `REPOSITORY@sha256:DIGEST` as the repository and the tag or digest. Raises InvalidConfig."""
     found = _IMAGE.fullmatch(text)
-    if not found or (found["repository"] and not _PREFIX.fullmatch(found["repository"])):
+    if not found or not _PREFIX.fullmatch(found["repository"]):
         raise InvalidConfig(
             f"storage {address!r}: {text!r} is no image: write REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
         )
     return found["repository"], found["tag"] or found["digest"]
+
+
+def _split_local(text: str, address: str) -> tuple[str, str]:
+    """As `split_image`; other tools write a tag alone into a layout."""
+    return ("", text) if is_label(text) else split_image(text, address)
 
 
 def _path(config: StorageConfig) -> Path:
