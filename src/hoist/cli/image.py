@@ -12,12 +12,13 @@ from hoist.cli.image_text import (
     print_copied,
     print_plan,
 )
-from hoist.cli.parser import Commands, Parser, Root, add_bandwidth, add_command, add_json, add_quiet
+from hoist.cli.parser import Parser, Root, add_bandwidth, add_command, add_json, add_quiet
 from hoist.cli.text import print_json, warn
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from hoist.cli.parser import Commands
     from hoist.image.build import Built
 
 GROUP = "images"
