@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -96,7 +97,10 @@ class Pulled:
             for words in (["image", "umount", "--all"], ["rmi", "--force", "--all"]):
                 with suppress(HoistError):
                     run_program([*self._podman, *words])
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder.exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            # Whoever comes next should not share the disk with what is still being written.
+            os.sync()
 
 
 def _layer(storage: ImageReader, version: Version, entry: FileEntry) -> Descriptor:
