@@ -54,10 +54,19 @@ def _no_header(name: str) -> None:
 
 
 def refusal(
-    status: int, reason: str, body: bytes, what: str, header: Callable[[str], str | None] = _no_header
+    status: int,
+    reason: str,
+    body: bytes,
+    what: str,
+    header: Callable[[str], str | None] = _no_header,
+    *,
+    more: bool = False,
 ) -> HoistError:
-    """The error that an answer means; `body` is its beginning, `what` names the thing asked for, without a secret;
-    `header` gives the answer's headers by their names in lower case."""
+    """The error that an answer means; `body` is its beginning, `what` names the thing asked for, without a secret.
+
+    `header` gives the answer's headers by their names in lower case. `more`: the caller can go elsewhere and bring other
+    credentials, and gets an Elsewhere or an Unauthorised.
+    """
     code = code_of(body) or reason
     said = f"{status} {code}"
     if status == 404 and code in NO_BUCKET:
@@ -66,7 +75,7 @@ def refusal(
         return FileNotFound(f"{what} is not there ({said})")
     if status in (401, 403):
         denied = f"no permission for {what} ({said}): check the credentials and the clock"
-        challenge = header("www-authenticate") if status == 401 else None
+        challenge = header("www-authenticate") if status == 401 and more else None
         return Unauthorised(denied, challenge) if challenge else PermissionDenied(denied)
     if status == 416:
         return Damaged(f"{what} is shorter than its manifest says ({said})")
@@ -75,9 +84,8 @@ def refusal(
         busy.retry_after = pause(header("retry-after"))
         return busy
     if status in REDIRECTS:
-        return Elsewhere(
-            f"{what} lives elsewhere ({said}): set the storage's region or endpoint", header("location") or ""
-        )
+        moved = f"{what} lives elsewhere ({said}): set the storage's region or endpoint"
+        return Elsewhere(moved, header("location") or "") if more else PermissionDenied(moved)
     if status in (405, 501):
         return StorageUnsupported(f"{what}: the server cannot do this ({said})")
     return HoistError(f"{what}: the server answered {said}")

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -30,6 +30,8 @@ from hoist.storage.posix import changed, fill, on_local_disk, open_source, send_
 from hoist.storage.staged_directory import StagedFile
 
 _LOCK = "lock"
+# Each time somebody else has deleted the last of a folder meanwhile: with many writers a few in a row are no surprise.
+_PRUNED_TIMES = 20
 # A version never changes: an editor that opens one of its files should be told so.
 _READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -242,32 +244,30 @@ class DirectoryObjects:
         """Rename a finished file to its key, replacing what is there."""
         target = self.root / key
         made.chmod(_READ_ONLY)
-        for attempt in range(3):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                made.replace(target)
-                break
-            except FileNotFoundError:
-                # Another process may prune the folder between the two calls.
-                if attempt == 2:
-                    raise
-        _sync_folder(target.parent)
+        self._into_folder(target, lambda: made.replace(target))
 
     def _link(self, made: Path, key: str) -> bool:
         """Link a finished file to its key if there is none."""
         target = self.root / key
         made.chmod(_READ_ONLY)
-        for _ in range(3):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._into_folder(target, lambda: target.hardlink_to(made))
+        except FileExistsError:
+            return False
+        return True
+
+    def _into_folder(self, target: Path, act: Callable[[], object]) -> None:
+        """Do what makes `target`, in a folder that others may prune at the same time: whoever loses to them tries again."""
+        for _ in range(_PRUNED_TIMES):
             try:
-                target.hardlink_to(made)
-            except FileExistsError:
-                return False
+                target.parent.mkdir(parents=True, exist_ok=True)
+                act()
+                break
             except FileNotFoundError:
                 continue
-            _sync_folder(target.parent)
-            return True
-        raise StorageUnavailable(f"{self.address}: the folder of {key!r} is being removed by somebody else")
+        else:
+            raise StorageUnavailable(f"{self.address}: the folder {target.parent} is being removed again and again")
+        _sync_folder(target.parent)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -307,7 +307,11 @@ class DirectoryObjects:
 
 
 def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        # Pruned since: what was in it has been deleted by somebody else.
+        return
     try:
         # Some network file systems refuse to sync a folder; the rename is theirs to keep.
         with suppress(OSError):

@@ -41,6 +41,7 @@ class Exchange:
         self.connection = connection
         self.reused = reused
         self._begin, self._end = begin, end
+        self._more = more is not None
         self._sock: socket.socket = connection.sock
         self._patient = self._sock.gettimeout()
         self._response: HTTPResponse | None = None
@@ -59,7 +60,8 @@ class Exchange:
         self._response = response = self.connection.getresponse()
         if response.status not in (200, 206):
             body = response.read(_ERROR_BYTES)
-            raise refusal(response.status, response.reason, body, what, response.getheader)
+            header = response.getheader
+            raise refusal(response.status, response.reason, body, what, header, more=self._more)
         begin, last = answered_range(response, what)
         if begin > self._begin or (last is not None and last < self._end):
             raise Damaged(f"{what} ends before byte {self._end}, or its server answered another range")

@@ -57,8 +57,8 @@ class RangeClient:
     ) -> None:
         """Fill `buffer` with the object's bytes from `offset`; `what` names it in errors, as the URL may hold a secret.
 
-        `headers` are sent along. Raises FileNotFound, PermissionDenied (answers.Elsewhere and answers.Unauthorised
-        where the server says more), Damaged (the object is shorter), StorageUnavailable.
+        `headers` are sent along. Raises FileNotFound, PermissionDenied (with `headers`, if only empty ones,
+        answers.Elsewhere and answers.Unauthorised too), Damaged (the object is shorter), StorageUnavailable.
         """
         if not buffer:
             return

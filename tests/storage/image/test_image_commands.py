@@ -20,13 +20,13 @@ MIB = 1 << 20
 TENSORS = [Raw(f"block.{n}.weight", "F16", [MIB], noise(2 * MIB, n)) for n in range(3)]
 FILES = {
     "unet/model.safetensors": safetensors_bytes(TENSORS),
-    "vae/model.safetensors": safetensors_bytes(TENSORS[:2] + TENSORS[:0]),
+    "vae/model.safetensors": safetensors_bytes(TENSORS[:2]),
     "config.json": b"{}",
     "tokenizer/merges.txt": noise(30_000, 9),
     "empty": b"",
 }
 SIZE = sum(map(len, FILES.values()))
-KILLS = 10
+KILLS = 6
 
 
 @pytest.fixture(params=["layout", "registry"])
@@ -73,12 +73,14 @@ def test_whole_life_of_a_version(user: User) -> None:
     assert pulled["fetched_bytes"] == SIZE
     assert files_below(user.home / "out") == FILES
 
-    write_files(user.home / "m", {"vae/model.safetensors": noise(5 * MIB, 5)})
+    write_files(
+        user.home / "m", {"vae/model.safetensors": safetensors_bytes([Raw("w", "U8", [5 * MIB], noise(5 * MIB, 5))])}
+    )
     done = user.run("publish", "m", "here//sd15/any:v2", "--json").json
     assert done["copied_bytes"] == len(FILES["unet/model.safetensors"])
     user.run("verify", "here//sd15/any:v2", "--quiet")
-    assert user.refused("publish", "m", "here//sd15/any:v1").code == 4
-    assert user.refused("publish", "m", "here//sd15/any:stable").code == 4
+    assert user.refused("publish", "m", "here//sd15/any:v1", "--quiet").code == 4
+    assert user.refused("publish", "m", "here//sd15/any:stable", "--quiet").code == 4
     assert user.refused("collect", "here").code == 6
 
     assert user.refused("rm", "here//sd15/any:v1", "--yes").code == 4
@@ -166,7 +168,7 @@ def test_an_archive_by_skopeo(layout_user: User) -> None:
     for address in (f"oci-archive://{user.home}/a.tar", f"oci-archive://{user.home}/a.tar:v1"):
         assert len(user.run("list", address, "--json").json["versions"]) == 1
         user.run("verify", f"{address}//sd15/any:v1", "--quiet")
-        assert user.refused("publish", "m", f"{address}//sd15/any:v2").code == 6
+        assert user.refused("publish", "m", f"{address}//sd15/any:v2", "--quiet").code == 6
 
 
 def test_kills(user: User) -> None:
@@ -177,10 +179,10 @@ def test_kills(user: User) -> None:
     for number in range(KILLS):
         where = f"here//m/one:v{number}"
         # Other bytes each time, so that no layer is there already.
-        write_files(user.home / "m", {"vae/model.safetensors": noise(5 * MIB, number)})
+        write_files(user.home / "m", {"vae.bin": noise(5 * MIB, number)})
         ended = user.tries("publish", "m", where, "--quiet", kill=seconds * (number + 0.5) / KILLS)
         killed += ended.killed
-        listed = [each for each in user.run("list", "here", "m/one", "--json").json["versions"]]
+        listed = user.run("list", "here", "m/one", "--json").json["versions"]
         assert not [each for each in listed if each["problem"]]
         if f"v{number}" in [each["version"] for each in listed]:
             user.run("verify", where, "--quiet")
@@ -231,5 +233,5 @@ def _as_skopeo(user: User) -> Path:
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

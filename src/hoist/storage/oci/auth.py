@@ -88,7 +88,7 @@ class Authorizer:
             if self._challenge is None:
                 return {}
             if self._challenge.kind == "basic":
-                return {"Authorization": self._basic()}
+                return {"Authorization": self._basic()} if self._login else {}
             token = self._tokens.get(scopes)
             if token is None or time.monotonic() >= token.until:
                 token = self._fetch(self._challenge, self._more.get(scopes, scopes))
@@ -105,13 +105,13 @@ class Authorizer:
         challenge = parse_challenge(header)
         with self._lock:
             if challenge is None:
-                raise self._denied(what)
+                raise self.denied(what)
             if self._challenge is None:
                 self._login = self._find_login()
             self._challenge = challenge
             if challenge.kind == "basic":
                 if sent is not None or self._login is None:
-                    raise self._denied(what)
+                    raise self.denied(what)
                 return
             self._check_realm(challenge)
             token = self._tokens.get(scopes)
@@ -151,12 +151,13 @@ class Authorizer:
             url = f"{challenge.realm}{'&' if '?' in challenge.realm else '?'}{query}"
             answer = self._wire.exchange("GET", url, headers, None, 0, what, _MOST_TOKEN_BYTES)
         if answer.status in (400, 401, 403):
-            raise self._denied(what)
+            raise self.denied(what)
         if answer.status != 200:
             raise refusal(answer.status, answer.reason, b"", what, answer.headers.get)
         return _token(answer.body, what)
 
-    def _denied(self, what: str) -> PermissionDenied:
+    def denied(self, what: str) -> PermissionDenied:
+        """What it means that the registry refuses for good, with the mend."""
         if self._login is None:
             return PermissionDenied(
                 f"no permission for {what}: there is no login for {self._host} on this machine (docker login, podman "

@@ -1,4 +1,4 @@
-"""Blobs of a registry by range and in order. Where a registry sends readers to another host, that place is kept for a while."""
+"""Blobs of a registry, by range and in order. Another host that it sends readers to is kept in mind for a while."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from threading import Lock
 from urllib.parse import quote
 
-from hoist.errors import Damaged, HoistError, StorageUnavailable
+from hoist.errors import Damaged, HoistError, PermissionDenied, StorageUnavailable
 from hoist.storage.answers import Elsewhere, Unauthorised
 from hoist.storage.oci.auth import pull
-from hoist.storage.oci.client import Client
+from hoist.storage.oci.client import MOST_REFUSALS, Client
 from hoist.storage.oci.digests import hasher
 from hoist.storage.ranges import RangeClient
 
@@ -49,7 +49,7 @@ class BlobReader:
         """See Repositories.read_into."""
         key, what, scopes = (repository, digest), self.name(repository, digest), pull(repository)
         url = self._known(key) or self.url(repository, digest)
-        anew = True
+        anew, refusals = True, 0
         for _ in range(_MOST_STEPS):
             own = self._client.is_own(url)
             headers = self._client.auth.headers(scopes) if own else {}
@@ -62,16 +62,21 @@ class BlobReader:
             except (Damaged, StorageUnavailable):
                 raise
             except HoistError as refused:
-                if own and isinstance(refused, Unauthorised):
+                if own and isinstance(refused, Unauthorised) and refusals < MOST_REFUSALS:
+                    refusals += 1
                     self._client.auth.refused(refused.challenge, scopes, headers.get("Authorization"), what)
-                elif own or not anew:
+                elif own and isinstance(refused, PermissionDenied):
+                    raise self._client.auth.denied(what) from None
+                elif own:
                     raise
+                elif not anew:
+                    raise PermissionDenied(str(refused)) if isinstance(refused, Unauthorised) else refused from None
                 else:
                     # A signed URL expires, and what its server says then is any error.
                     anew = False
                     self._forget(key)
                     url = self.url(repository, digest)
-        raise HoistError(f"{what}: the registry sends from one place to the next, or refuses its own tokens")
+        raise HoistError(f"{what}: the registry sends from one place to the next")
 
     @contextmanager
     def stream(self, repository: str, digest: str, size: int) -> Iterator[Iterator[memoryview]]:

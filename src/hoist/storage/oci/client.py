@@ -17,7 +17,7 @@ from hoist.storage.staging import Body
 from hoist.storage.wire import Answer, Wire
 
 # A token that is new may be used up by other threads before it is sent.
-_MOST_REFUSALS = 4
+MOST_REFUSALS = 3
 _MOST_REDIRECTS = 5
 _MOST_PAGES = 10_000
 _MOST_ANSWER_BYTES = 16 << 20
@@ -97,12 +97,12 @@ class Client:
         Raises StorageUnavailable, PermissionDenied, and what `body` raises.
         """
         refusals = 0
-        for _ in range(_MOST_REDIRECTS + _MOST_REFUSALS):
+        for _ in range(_MOST_REDIRECTS + MOST_REFUSALS + 1):
             given = self.auth.headers(scopes) if self.is_own(url) else {}
             answer = self._wire.exchange(method, url, {**(headers or {}), **given}, body, size, what, most)
             if answer.status in REDIRECTS and method in ("GET", "HEAD"):
                 url = self.resolve(url, answer.headers.get("location", ""))
-            elif answer.status == 401 and self.is_own(url) and refusals < _MOST_REFUSALS - 1:
+            elif answer.status == 401 and self.is_own(url) and refusals < MOST_REFUSALS:
                 refusals += 1
                 self.auth.refused(answer.headers.get("www-authenticate", ""), scopes, given.get("Authorization"), what)
             else:
@@ -133,8 +133,10 @@ class Client:
 
     def _checked(self, answer: Answer, what: str) -> Answer:
         error = self.refuse(answer, what) if answer.status >= 400 else None
-        if isinstance(error, StorageUnavailable | PermissionDenied):
+        if isinstance(error, StorageUnavailable):
             raise error
+        if isinstance(error, PermissionDenied):
+            raise self.auth.denied(f"{what} ({answer.status})")
         return answer
 
 

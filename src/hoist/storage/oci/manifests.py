@@ -29,7 +29,7 @@ _ACCEPTED = ", ".join(
 _NONE = "sha256:" + 64 * "0"
 # What docker-registry 2.8 and other old ones answer who are asked to delete a tag.
 _NO_TAG_DELETION = (400, 405, 501)
-_ENABLE = "allow it at the registry (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true; its garbage-collect frees the space)"
+_ENABLE = "allow it there (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true, and garbage-collect frees the space)"
 EMPTY_CONFIG = b"{}"
 Result = TypeVar("Result")
 

@@ -106,7 +106,11 @@ class Upload:
 
     def _send_chunk(self) -> None:
         if self._unsure:
+            before = self._offset
             self._ask_how_far()
+            if self._offset != before:
+                # Some of it has come, so patience begins anew.
+                return
         begin, end = self._offset, min(self._offset + self._chunk, self._size)
         if begin == end:
             return

@@ -245,6 +245,19 @@ class FlipSent:
 
 
 @dataclass(frozen=True)
+class CutSent:
+    """The connection breaks while the client is sending: a random part of it, or `keep` of it, has reached the origin."""
+
+    keep: float | None = None
+
+    def strike(self, exchange: Exchange) -> None:
+        body = exchange.sent()
+        kept = exchange.pick(len(body)) if self.keep is None else int(len(body) * self.keep)
+        exchange.pass_on(body[:kept])
+        exchange.reset()
+
+
+@dataclass(frozen=True)
 class Garbage:
     """Something that is no answer: by default not even HTTP. The connection is closed behind it."""
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from http.client import HTTPException, parse_headers, responses
+from http.client import HTTPException, IncompleteRead, parse_headers, responses
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -176,7 +176,7 @@ class _Connection(socketserver.StreamRequestHandler):
         headers = {name.lower(): value for name, value in parse_headers(self.rfile).items()}
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        exchange = _Exchange(self, words[0], words[1], headers, self._body(headers))
+        exchange = _Exchange(self, words[0], words[1], headers)
         faults = self.server.faults
         fault = faults.choose(words[0], unquote(urlsplit(words[1]).path))
         if fault is None:
@@ -184,11 +184,19 @@ class _Connection(socketserver.StreamRequestHandler):
         else:
             fault.strike(exchange)
         self.wfile.flush()
-        return not exchange.ended and headers.get("connection", "").lower() != "close"
+        if exchange.ended or headers.get("connection", "").lower() == "close":
+            return False
+        exchange.sent()
+        return True
 
-    def _body(self, headers: Mapping[str, str]) -> bytes:
+    def read_body(self, headers: Mapping[str, str]) -> bytes:
+        """A request's body, whole. Raises HTTPException if the client goes before its end."""
         if headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(headers.get("content-length", 0)))
+            size = int(headers.get("content-length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:
+                raise IncompleteRead(body, size - len(body))
+            return body
         parts = []
         while size := int(self.rfile.readline(_LINE_BYTES).partition(b";")[0], 16):
             parts.append(self.rfile.read(size))
@@ -199,14 +207,13 @@ class _Connection(socketserver.StreamRequestHandler):
 
 
 class _Exchange:
-    """See fault_kinds.Exchange."""
+    """See fault_kinds.Exchange. The body is read when it is needed: a fault can strike in the middle of sending."""
 
-    def __init__(
-        self, connection: _Connection, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> None:
+    def __init__(self, connection: _Connection, method: str, target: str, headers: Mapping[str, str]) -> None:
         self._connection = connection
         self._faults = connection.server.faults
-        self._method, self._target, self._headers, self._body = method, target, headers, body
+        self._method, self._target, self._headers = method, target, headers
+        self._body: bytes | None = None
         self.ended = False
 
     def origin(self, span: tuple[int, int] | None = None, *, whole: bool = False) -> Answer:
@@ -215,12 +222,15 @@ class _Exchange:
             headers["range"] = f"bytes={span[0]}-{span[1] - 1}"
         elif whole:
             headers.pop("range", None)
-        return self._faults.origin.answer(self._method, self._target, headers, self._body)
+        return self._faults.origin.answer(self._method, self._target, headers, self.sent())
 
     def sent(self) -> bytes:
+        if self._body is None:
+            self._body = self._connection.read_body(self._headers)
         return self._body
 
     def pass_on(self, body: bytes) -> Answer:
+        self.sent()
         return self._faults.origin.answer(self._method, self._target, self._headers, body)
 
     def asked(self) -> tuple[int, int] | None:
