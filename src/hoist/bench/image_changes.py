@@ -45,7 +45,7 @@ def _update(turns: Turns, base: Path) -> Record:
         work = _runnable(stage, server.host)
         before = layers_of(server, work)
         stage.warm(stage.home / DIRECTORY)
-        figures = turns.programs(_update_words(work))
+        figures = turns.own("update", f"oci://{work.image}", f"{DIRECTORY}//{MODEL}:{CHANGED}")
         kept = len(set(before) & set(layers_of(server, work)))
         if kept != len(before) - 2:
             # The changed file's, and the one of the documents.

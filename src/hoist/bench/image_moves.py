@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hoist.bench.image_tools import HOIST_PULL, HOIST_PUSH, PULLERS, PUSHERS, Tool, Work, podman
-from hoist.bench.image_turns import OWN, RAW, Record, Turn, Turns, layers_of
+from hoist.bench.image_turns import RAW, Record, Turn, Turns, layers_of
 from hoist.bench.peers.copying import run_program
 from hoist.errors import HoistError, LocalError
 from hoist.testing.servers import DockerRegistry
@@ -35,8 +35,11 @@ def _push(turns: Turns, tool: Tool) -> Record:
     stage = turns.stage
     with stage.registry() as server:
         work = stage.work(server.host)
-        stage.warm(stage.files if tool.name == OWN else stage.layout)
-        figures = turns.programs(tool.commands(work))
+        stage.warm(stage.files if tool is HOIST_PUSH else stage.layout)
+        if tool is HOIST_PUSH:
+            figures = turns.own("publish", str(work.source), work.location)
+        else:
+            figures = turns.programs(tool.commands(work))
         layers = layers_of(server, work)
         if len(layers) < len(stage.layers):
             raise LocalError(f"{tool.name} left an image of {len(layers)} layers")
@@ -92,7 +95,10 @@ def _into_empty(turns: Turns, server: DockerRegistry, turn: Turn) -> Turn:
 
 def _pull(turns: Turns, tool: Tool, work: Work, check: Callable[[str, Path], None]) -> Record:
     try:
-        figures = turns.programs(tool.commands(work))
+        if tool is HOIST_PULL:
+            figures = turns.own("pull", work.location, str(work.target / "unpacked"))
+        else:
+            figures = turns.programs(tool.commands(work))
         check(tool.name, work.target)
         return figures
     finally:

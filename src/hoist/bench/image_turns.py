@@ -59,16 +59,26 @@ class Turns:
                 self.note({"work": work, "tool": tool.name, "about": tool.about, "skipped": reason})
         return found
 
+    def own(self, verb: str, first: str, second: str) -> Record:
+        """One of Hoist's verbs in a process of its own: as `programs`, but what it imports comes before its time begins."""
+        task = {"do": "own", "verb": verb, "words": [first, second], "within": self._within()}
+        return _figures(run_child(task, self.stage.config.environ))
+
     def programs(self, commands: Commands) -> Record:
         """Run commands one after the other; seconds, CPU seconds, and the memory of the largest. Raises HoistError."""
-        within = _LEAST_SECONDS + self.stage.size / _LEAST_RATE
-        task = {"do": "programs", "commands": [list(words) for words in commands], "within": within}
-        figures = run_child(task, self.stage.config.environ)
-        return {name: figures[name] for name in ("seconds", "cpu_seconds", "peak_bytes")}
+        task = {"do": "programs", "commands": [list(words) for words in commands], "within": self._within()}
+        return _figures(run_child(task, self.stage.config.environ))
 
     def limit(self, work: str, **task: Any) -> Record:
         """A raw limit of a registry, as `image_limits.run_limit` measures it."""
         return run_child({"do": "image-limit", "work": work, **task}, self.stage.config.environ)
+
+    def _within(self) -> float:
+        return _LEAST_SECONDS + self.stage.size / _LEAST_RATE
+
+
+def _figures(found: Record) -> Record:
+    return {name: found[name] for name in ("seconds", "cpu_seconds", "peak_bytes")}
 
 
 def layers_of(server: DockerRegistry, work: Work) -> list[tuple[str, int]]:
