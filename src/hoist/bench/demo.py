@@ -63,12 +63,13 @@ def run_demo(
     folder: Path | None = None,
     fixtures: Sequence[Fixture] = FIXTURES,
     options: Options | None = None,
+    images: bool = True,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Run it. `scale` shrinks the models' widths; `server` is rclone, radosgw or moto (default: the most real one that
-    is here); `folder` is where the temporary folder is made; `options` are those of the switch; `say` is told of each
-    step.
+    is here); `folder` is where the temporary folder is made; `options` are those of the switch; `images`: in a
+    registry too, where there is one; `say` is told of each step.
 
     Raises LocalError where there is no room or no server, and what the verbs may.
     """
@@ -79,7 +80,7 @@ def run_demo(
     with (
         tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name,
         _serve(server, size) as s3,
-        _serve_images(Path(name) / "images") as registry,
+        _serve_images(Path(name) / "images", images) as registry,
     ):
         home = Path(name)
         _check_room(home, (_ROOM_IMAGES if registry else _ROOM) * size)
@@ -102,7 +103,7 @@ def run_demo(
         shown.begin("switching", 2 * 4 * size + 6 * image_size)
         records = run_switches(targets, config, options, _advancing(shown, options.repeat))
         shown.end()
-        if registry is None:
+        if images and registry is None:
             missing = {"storage": IMAGE, "kind": IMAGE, "loader": IMAGE, "skipped": DockerRegistry.unavailable()}
             records.append(make_record("switch", machine_facts(), missing))
         digests = {(item.version, item.digest) for items in published.values() for item in items}
@@ -158,9 +159,9 @@ def _serve(wanted: str | None, size: int) -> Iterator[S3Server]:
 
 
 @contextmanager
-def _serve_images(folder: Path) -> Iterator[DockerRegistry | None]:
-    """The registry of the demo, with its data in `folder`; None where it is not installed."""
-    if DockerRegistry.unavailable():
+def _serve_images(folder: Path, wanted: bool) -> Iterator[DockerRegistry | None]:
+    """The registry of the demo, with its data in `folder`; None where it is not wanted or not installed."""
+    if not wanted or DockerRegistry.unavailable():
         yield None
         return
     with DockerRegistry(folder) as registry:

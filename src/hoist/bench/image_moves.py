@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from hoist.bench.image_tools import HOIST_PULL, HOIST_PUSH, PULLERS, PUSHERS, Tool, Work, podman
+from hoist.bench.image_tools import HOIST_PULL, HOIST_PUSH, PULLERS, PUSHERS, Tool, Work
 from hoist.bench.image_turns import RAW, Record, Turn, Turns, layers_of
-from hoist.bench.peers.copying import run_program
-from hoist.errors import HoistError, LocalError
+from hoist.errors import LocalError
 from hoist.testing.servers import DockerRegistry
 
 # How many uploads or ranges at once the raw limit is measured with: the best counts.
@@ -63,12 +61,12 @@ def measure_pull(turns: Turns) -> None:
         work = stage.work(server.host)
         turns.programs(HOIST_PUSH.commands(work))
         layers = layers_of(server, work)
-        work = replace(work, layers=[name for name, _ in layers])
+        work = replace(work, layers=[name for name, _ in layers], podman=stage.podman.words)
         urls = [(f"{server.endpoint}/v2/{work.repository}/blobs/{name}", size) for name, size in layers]
         check = Sound(stage.files)
         found: dict[str, tuple[str, Turn]] = {}
         for tool in (HOIST_PULL, *turns.installed("pull", PULLERS)):
-            about = f"{tool.about}, {stage.driver}" if tool.name == "podman" else tool.about
+            about = f"{tool.about}, {stage.podman.driver}" if tool.name == "podman" else tool.about
             found[tool.name] = (about, _into_empty(turns, server, partial(_pull, turns, tool, work, check)))
         for depth in _PULL_DEPTHS:
             about = f"ranged GETs of the layers, written to files, {depth} at once"
@@ -94,18 +92,16 @@ def _into_empty(turns: Turns, server: DockerRegistry, turn: Turn) -> Turn:
 
 
 def _pull(turns: Turns, tool: Tool, work: Work, check: Callable[[str, Path], None]) -> Record:
+    podman = turns.stage.podman
     try:
         if tool is HOIST_PULL:
             figures = turns.own("pull", work.location, str(work.target / "unpacked"))
         else:
             figures = turns.programs(tool.commands(work))
-        check(tool.name, work.target)
+        check(tool.name, podman.root if tool.name == "podman" else work.target)
         return figures
     finally:
-        if tool.name == "podman":
-            # What it has mounted goes with its images.
-            with suppress(HoistError):
-                run_program(podman(work.target, work.driver, "rmi", "--force", "--all"))
+        podman.clear()
 
 
 class Sound:

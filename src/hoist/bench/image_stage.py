@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoist.bench.image_files import Blob, write_bf16, write_layout
-from hoist.bench.image_tools import LABEL, MODEL, Work, podman_driver
+from hoist.bench.image_tools import LABEL, MODEL, Work
 from hoist.bench.load import read_through
+from hoist.bench.podman import Podman
 from hoist.bench.stage import isolated_config
 from hoist.config import Config, load_config
 from hoist.errors import LocalError, UsageError
@@ -25,7 +26,7 @@ from hoist.verbs import publish
 FILES = 4
 SIZE, LOAD_SIZE = 1 << 30, 2 << 30
 CHANGED = "v2"
-DIRECTORY = "nas"
+DIRECTORY, TARGET = "nas", "target"
 # The files and what is published of them, the layout, a registry with both versions, what is pulled of it, and reserve.
 _ROOM = 10
 _LINK_BYTES = 1 << 20
@@ -47,16 +48,16 @@ class ImageStage:
     layout: Path
     layers: list[Blob]
     changed_blob: Blob
-    driver: str
+    podman: Podman
 
     @property
     def target(self) -> Path:
         """Where what is pulled goes: gone after each turn."""
-        return self.home / "target"
+        return self.home / TARGET
 
     def work(self, host: str, prefix: str = "models") -> Work:
         """The image of the four files in a registry."""
-        return Work(host, self.files, self.layout, self.target, prefix=prefix, driver=self.driver)
+        return Work(host, self.files, self.layout, self.target, prefix=prefix)
 
     @contextmanager
     def registry(self, like: Path | None = None) -> Iterator[DockerRegistry]:
@@ -108,10 +109,11 @@ def set_image_stage(scale: float, folder: Path | None, say: Callable[[str], None
             where = home.parent
             raise LocalError(f"{where} has {free >> 20} MiB free, this needs {need >> 20}: give another --folder")
         say(f"making {FILES} files of bf16, {size / 2**30:.2f} GiB")
-        yield _set(home, size, int(scale * LOAD_SIZE))
+        with Podman(home / "podman") as podman:
+            yield _set(home, size, int(scale * LOAD_SIZE), podman)
 
 
-def _set(home: Path, size: int, load_size: int) -> ImageStage:
+def _set(home: Path, size: int, load_size: int, podman: Podman) -> ImageStage:
     (home / DIRECTORY).mkdir()
     config = isolated_config(home, f'[storage.{DIRECTORY}]\nurl = "{home / DIRECTORY}"\n', None)
     # What Hoist notes of registries and of what it has verified is this benchmark's own, and goes with it.
@@ -126,8 +128,7 @@ def _set(home: Path, size: int, load_size: int) -> ImageStage:
     (blob,) = write_layout(home / "changed-layout", [changed / paths[-1].name], CHANGED)
     for source, label in ((home / "files", LABEL), (changed, CHANGED)):
         publish(source, f"{DIRECTORY}//{MODEL}:{label}", config=config)
-    driver = podman_driver(home)
-    return ImageStage(home, config, size, load_size, home / "files", changed, home / "layout", layers, blob, driver)
+    return ImageStage(home, config, size, load_size, home / "files", changed, home / "layout", layers, blob, podman)
 
 
 def four_files(folder: Path, size: int, seed: int = 0) -> list[Path]:

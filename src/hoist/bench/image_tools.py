@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ Commands = Sequence[Sequence[str]]
 class Work:
     """What is to be moved: an image of the registry `host`, from the files in `source` or their OCI `layout`, to `target`.
 
-    `layers` are the digests of the layers, in order, where the image is in the registry already; `driver` is how podman
-    stores images here.
+    `layers` are the digests of the layers, in order, where the image is in the registry already; `podman` is the beginning
+    of a podman's commands.
     """
 
     host: str
@@ -33,7 +32,7 @@ class Work:
     prefix: str = "models"
     name: str = MODEL
     label: str = LABEL
-    driver: str = "overlay"
+    podman: Sequence[str] = ()
 
     @property
     def storage(self) -> str:
@@ -76,21 +75,6 @@ def hoist(*words: str) -> Sequence[str]:
     return [sys.executable, "-m", "hoist", *words]
 
 
-def podman(root: Path, driver: str, *words: str) -> Sequence[str]:
-    """A command of podman with a storage of its own below `root`."""
-    return ["podman", "--root", str(root / "root"), "--runroot", str(root / "run"), "--storage-driver", driver, *words]
-
-
-def podman_driver(folder: Path) -> str:
-    """`overlay` where podman can have it below `folder`, else `vfs`, which copies every layer below a layer."""
-    path = find("podman")
-    if path is None:
-        return "overlay"
-    words = podman(folder / "probe", "overlay", "info")
-    done = subprocess.run([path, *words[1:]], check=False, stdin=subprocess.DEVNULL, capture_output=True)
-    return "vfs" if done.returncode else "overlay"
-
-
 def _skopeo_push(*options: str) -> Callable[[Work], Commands]:
     def commands(work: Work) -> Commands:
         source = f"oci:{work.layout}:{work.label}"
@@ -108,7 +92,7 @@ def _skopeo_pull(work: Work) -> Commands:
 
 
 def _podman_pull(work: Work) -> Commands:
-    return [podman(work.target, work.driver, "pull", "--quiet", "--tls-verify=false", work.image)]
+    return [[*work.podman, "pull", "--quiet", "--tls-verify=false", work.image]]
 
 
 _SKOPEO = ("skopeo", "--insecure-policy", "copy", "--quiet")

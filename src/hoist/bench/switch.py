@@ -21,7 +21,7 @@ from hoist.bench.machine import machine_facts
 from hoist.bench.records import make_record
 from hoist.bench.switch_image import PODMAN, WHOLE, Pulled, blob_path, blob_url, is_image, podman_unable
 from hoist.config import Config, StorageConfig
-from hoist.errors import NotFound, UsageError
+from hoist.errors import HoistError, NotFound, UsageError
 from hoist.model.manifest import FileEntry
 from hoist.model.reference import Reference
 from hoist.pagecache import cached_fraction, drop
@@ -212,7 +212,14 @@ def _switches(
             first = which == "first"
             if first:
                 instance.free()
-            yield _one(instance, storage, model, options, mount, pulled, first=first)
+            try:
+                yield _one(instance, storage, model, options, mount, pulled, first=first)
+            except HoistError as error:
+                if instance.loader != PODMAN:
+                    raise
+                named = {"storage": storage.address, "kind": storage.kind, "model": str(model.version)}
+                yield {**named, "loader": PODMAN, "skipped": f"failed: {error}"}
+                return
 
 
 def _one(

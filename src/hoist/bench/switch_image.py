@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeGuard
 from urllib.parse import urlsplit
 
-from hoist.bench.image_tools import INSTALL, podman, podman_driver
+from hoist.bench.image_tools import INSTALL
 from hoist.bench.peers.base import find
-from hoist.bench.peers.copying import run_program
+from hoist.bench.podman import Podman
 from hoist.config import StorageConfig
-from hoist.errors import HoistError
 from hoist.model.image.descriptor import Descriptor
 from hoist.model.manifest import FileEntry
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.reading import ImageReader
 
-PULLED, PODMAN = "hoist-pulled", "podman-pulled"
+PULLED, PODMAN = "pulled", "podman"
 WHOLE = (PULLED, PODMAN)
 """The loaders that pull an image whole before they load."""
 
@@ -63,44 +60,39 @@ def podman_unable(where: StorageConfig) -> str | None:
 
 
 class Pulled:
-    """A place for what a loader pulls, for the length of a `with` block: nothing is there before, nor afterwards."""
+    """A place for what a loader pulls, for the length of a `with` block: nothing is there before, nor afterwards.
+
+    `told` is what a switch is told of it.
+    """
 
     def __init__(
         self, loader: str, storage: ImageReader, where: StorageConfig, version: Version, entry: FileEntry, folder: Path
     ) -> None:
         self._folder = folder
-        self._podman: Sequence[str] = ()
+        self._podman: Podman | None = None
         self.told: dict[str, Any] = {"folder": str(folder)}
         if loader == PODMAN:
-            self._podman = podman(folder, podman_driver(folder.parent))
+            self._podman = Podman(folder / "podman")
             image = storage.look_up(version)[0]
             host = urlsplit(where.endpoint or where.url).netloc
             self.told |= {
-                "podman": self._podman,
+                "podman": self._podman.words,
                 "tls": _plain_host(where) is None,
                 "image": f"{host}/{image.repository}@{image.document.digest}",
                 "member": f"models/{version.name}/{version.label}/{entry.path}",
             }
 
     def __enter__(self) -> Self:
-        self._clear()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        """What podman has mounted goes first."""
-        if self._podman and self._folder.exists():
-            for words in (["image", "umount", "--all"], ["rmi", "--force", "--all"]):
-                with suppress(HoistError):
-                    run_program([*self._podman, *words])
-        if self._folder.exists():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            # Whoever comes next should not share the disk with what is still being written.
-            os.sync()
+        if self._podman:
+            self._podman.__exit__(kind, error, trace)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        # Whoever comes next should not share the disk with what is still being written.
+        os.sync()
 
 
 def _layer(storage: ImageReader, version: Version, entry: FileEntry) -> Descriptor:

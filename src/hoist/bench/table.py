@@ -88,6 +88,9 @@ def _rows(title: str, found: list[Record], real: Mapping[str, float]) -> list[li
         row = [file, *([f"{real[file]:.2f}" if file in real else "-"] if real else []), f"{size / (1 << 20):,.0f}"]
         for loader in loaders:
             own = [record for record in found if record["file"] == file and record["loader"] == loader]
+            if not own:
+                row += ["-"] * (4 if many else 3)
+                continue
             times = [record["seconds"] for record in own]
             seconds = median(times)
             read = median(record["bytes_read"] for record in own)
