@@ -56,6 +56,7 @@ def test_every_field(tmp_path: Path) -> None:
         "/etc/ssl/own.pem",
         "models",
         False,
+        retry_seconds=1.5,
     )
     assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)
 
