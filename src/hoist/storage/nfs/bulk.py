@@ -46,7 +46,7 @@ class BulkWriter:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._numbers = count(random.getrandbits(31))  # noqa: S311 tells calls apart, keeps no secret
+        self._numbers = count(random.getrandbits(31))
         self._credentials = _credentials(place)
         self._files: dict[str, tuple[bytes, int]] = {}
         self._verifiers: dict[str, set[bytes]] = {}
@@ -60,26 +60,31 @@ class BulkWriter:
         """Write all of `data`, three requests at once; `commit` it."""
         handle, step = self._find(path)
         verifiers = self._verifiers.setdefault(path, set())
-        under_way: list[int] = []
+        # Answers come in any order.
+        under_way: dict[int, tuple[int, int]] = {}
         wanted = [(at, min(at + step, len(data))) for at in range(0, len(data), step)][::-1]
         while wanted or under_way:
             if wanted and len(under_way) < _WRITES_AT_ONCE:
                 begin, end = wanted.pop()
                 operation = struct.pack(">IIIIIQII", _WRITE, 0, 0, 0, 0, offset + begin, 0, end - begin)
-                self._send([_put_handle(handle), operation], data[begin:end])
-                under_way.append(end - begin)
+                number = self._send([_put_handle(handle), operation], data[begin:end])
+                under_way[number] = (begin, end)
                 continue
-            answer = self._receive()
-            written, verifier = answer.uint(), (answer.uint(), answer.take(8))[1]
-            if written != under_way.pop(0):
-                raise NfsBroken("the server wrote less than it was given")
-            verifiers.add(verifier)
+            number, answer = self._receive()
+            begin, end = under_way.pop(number, (0, 0))
+            written = answer.uint()
+            if not 0 < written <= end - begin:
+                raise NfsBroken("the server sent an answer to nothing")
+            if begin + written < end:
+                wanted.append((begin + written, end))
+            answer.uint()
+            verifiers.add(answer.take(8))
 
     def commit(self, path: str) -> None:
         """Bring what was written to the server's disk. Raises NfsBroken if the server may have lost some of it."""
         handle, _ = self._find(path)
         self._send([_put_handle(handle), struct.pack(">IQI", _COMMIT, 0, 0)])
-        verifier = self._receive().take(8)
+        verifier = self._receive()[1].take(8)
         if self._verifiers.pop(path, set()) - {verifier}:
             raise NfsBroken("the server has started anew and may have lost what was written")
 
@@ -95,7 +100,7 @@ class BulkWriter:
             steps = [struct.pack(">I", _LOOKUP) + _opaque(name) for name in names]
             attribute = struct.pack(">III", _GETATTR, 1, _MAXWRITE_BIT)
             self._send([struct.pack(">I", _PUTROOTFH), *steps, struct.pack(">I", _GETFH), attribute])
-            answer = self._receive(skip=len(names) + 1)
+            _, answer = self._receive(skip=len(names) + 1)
             handle = answer.opaque()
             answer.take(8)
             words = [answer.uint() for _ in range(answer.uint())]
@@ -104,15 +109,14 @@ class BulkWriter:
             self._files[path] = (handle, max(4096, min(most, _MOST_BYTES)))
         return self._files[path]
 
-    def _send(self, operations: Sequence[bytes], data: memoryview | None = None) -> None:
-        self._number = next(self._numbers) & 0xFFFFFFFF
-        head = struct.pack(">IIIIII", self._number, 0, 2, _PROGRAM, _VERSION, _COMPOUND) + self._credentials
+    def _send(self, operations: Sequence[bytes], data: memoryview | None = None) -> int:
+        number = next(self._numbers) & 0xFFFFFFFF
+        head = struct.pack(">IIIIII", number, 0, 2, _PROGRAM, _VERSION, _COMPOUND) + self._credentials
         head += struct.pack(">III", 0, 0, len(operations)) + b"".join(operations)
-        body = [data, bytes(-len(data) % 4)] if data is not None else []
+        body: list[bytes | memoryview] = [data, bytes(-len(data) % 4)] if data is not None else []
         size = len(head) + sum(map(len, body))
-        parts = [
-            memoryview(part).cast("B") for part in (struct.pack(">I", size | 0x80000000) + head, *body) if len(part)
-        ]
+        pieces: list[bytes | memoryview] = [struct.pack(">I", size | 0x80000000) + head, *body]
+        parts = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
         try:
             while parts:
                 sent = self._socket.sendmsg(parts)
@@ -122,11 +126,12 @@ class BulkWriter:
                     parts[0] = parts[0][sent:]
         except OSError as error:
             raise NfsBroken(_words(error)) from None
+        return number
 
-    def _receive(self, skip: int = 1) -> _Answer:
-        """The next answer, behind the first `skip` operations and the head of the one that follows."""
+    def _receive(self, skip: int = 1) -> tuple[int, _Answer]:
+        """The next answer and the number of its call, behind the heads of its first operations."""
         answer = _Answer(self._record())
-        answer.uint()
+        number = answer.uint()
         if (answer.uint(), answer.uint()) != (1, 0):
             raise NfsStatus("ACCESS")
         answer.uint()
@@ -139,7 +144,7 @@ class BulkWriter:
         answer.opaque()
         answer.uint()
         answer.take(8 * (skip + 1))
-        return answer
+        return number, answer
 
     def _record(self) -> bytes:
         found, last = b"", False
@@ -225,10 +230,11 @@ def _bind_low(found: socket.socket, family: int) -> None:
     """Take a port that only root has, as most exports ask; anybody else's has to be exported as `insecure`."""
     for port in random.sample(_PRIVILEGED, len(_PRIVILEGED)):
         try:
-            return found.bind(("::" if family == socket.AF_INET6 else "", port))
+            found.bind(("::" if family == socket.AF_INET6 else "", port))
+            break
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                return
+                break
 
 
 def _words(error: OSError) -> str:
