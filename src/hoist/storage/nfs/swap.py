@@ -39,7 +39,8 @@ class Swap:
         self._path = f"/{key}"
         self._data = data
         self._mine: set[int] = set()
-        self._lock = f"/{layout.TMP}swap-{blake3(key.encode(errors='surrogateescape')).hexdigest(16)}"
+        self.lock_key = f"{layout.TMP}swap-{blake3(key.encode(errors='surrogateescape')).hexdigest(16)}"
+        self._lock = f"/{self.lock_key}"
 
     def create(self, contexts: Contexts) -> bool:
         """Write it if there is nothing; False if there is."""
