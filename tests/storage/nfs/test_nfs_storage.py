@@ -91,7 +91,7 @@ def test_the_commands(url: str, tmp_path: Path) -> None:
     assert "sd15/any" in listed.stdout and "stable" in listed.stdout
     for name in ("large.bin", "config.json", "alias"):
         assert (tmp_path / "pulled" / name).read_bytes() == (made / name).read_bytes()
-    removed = run("remove", location, "--yes", home=tmp_path)
+    removed = run("remove", location, "--force", "--yes", home=tmp_path)
     assert removed.returncode == 0, removed.stderr
     assert "v1" not in run("list", url, home=tmp_path).stdout
 
@@ -141,8 +141,8 @@ def test_a_user_without_permission(url: str, root: Path) -> None:
             storage.objects.put("x", b"1")
         with pytest.raises(PermissionDenied):
             storage.objects.get("any/x")
-    root.chmod(0)
-    with opened(f"{url}?uid=4321&gid=4321") as storage, pytest.raises(PermissionDenied):
+    (root / "closed").mkdir(mode=0)
+    with opened(f"{url}/closed?uid=4321&gid=4321") as storage, pytest.raises(PermissionDenied):
         list(storage.versions())
 
 

@@ -63,8 +63,9 @@ class BulkWriter:
         # Answers come in any order.
         under_way: dict[int, tuple[int, int]] = {}
         wanted = [(at, min(at + step, len(data))) for at in range(0, len(data), step)][::-1]
-        while wanted or under_way:
-            if wanted and len(under_way) < _WRITES_AT_ONCE:
+        failed: NfsStatus | None = None
+        while under_way or (wanted and not failed):
+            if wanted and not failed and len(under_way) < _WRITES_AT_ONCE:
                 begin, end = wanted.pop()
                 operation = struct.pack(">IIIIIQII", _WRITE, 0, 0, 0, 0, offset + begin, 0, end - begin)
                 number = self._send([_put_handle(handle), operation], data[begin:end])
@@ -72,6 +73,12 @@ class BulkWriter:
                 continue
             number, answer = self._receive()
             begin, end = under_way.pop(number, (0, 0))
+            try:
+                answer.skip_heads(2)
+            except NfsStatus as error:
+                # The others are answered all the same.
+                failed = error
+                continue
             written = answer.uint()
             if not 0 < written <= end - begin:
                 raise NfsBroken("the server sent an answer to nothing")
@@ -79,12 +86,13 @@ class BulkWriter:
                 wanted.append((begin + written, end))
             answer.uint()
             verifiers.add(answer.take(8))
+        if failed:
+            raise failed
 
     def commit(self, path: str) -> None:
         """Bring what was written to the server's disk. Raises NfsBroken if the server may have lost some of it."""
         handle, _ = self._find(path)
-        self._send([_put_handle(handle), struct.pack(">IQI", _COMMIT, 0, 0)])
-        verifier = self._receive()[1].take(8)
+        verifier = self._ask([_put_handle(handle), struct.pack(">IQI", _COMMIT, 0, 0)], 2).take(8)
         if self._verifiers.pop(path, set()) - {verifier}:
             raise NfsBroken("the server has started anew and may have lost what was written")
 
@@ -99,8 +107,8 @@ class BulkWriter:
             names = [os.fsencode(name) for name in f"{self._place.path}{path}".split("/") if name]
             steps = [struct.pack(">I", _LOOKUP) + _opaque(name) for name in names]
             attribute = struct.pack(">III", _GETATTR, 1, _MAXWRITE_BIT)
-            self._send([struct.pack(">I", _PUTROOTFH), *steps, struct.pack(">I", _GETFH), attribute])
-            _, answer = self._receive(skip=len(names) + 1)
+            calls = [struct.pack(">I", _PUTROOTFH), *steps, struct.pack(">I", _GETFH), attribute]
+            answer = self._ask(calls, len(names) + 2)
             handle = answer.opaque()
             answer.take(8)
             words = [answer.uint() for _ in range(answer.uint())]
@@ -128,23 +136,19 @@ class BulkWriter:
             raise NfsBroken(_words(error)) from None
         return number
 
-    def _receive(self, skip: int = 1) -> tuple[int, _Answer]:
-        """The next answer and the number of its call, behind the heads of its first operations."""
+    def _ask(self, operations: Sequence[bytes], heads: int) -> _Answer:
+        """One call, and its answer behind the heads of its first operations."""
+        number = self._send(operations)
+        found, answer = self._receive()
+        if found != number:
+            raise NfsBroken("the server sent an answer to nothing")
+        answer.skip_heads(heads)
+        return answer
+
+    def _receive(self) -> tuple[int, _Answer]:
+        """The next answer, and the number of its call."""
         answer = _Answer(self._record())
-        number = answer.uint()
-        if (answer.uint(), answer.uint()) != (1, 0):
-            raise NfsStatus("ACCESS")
-        answer.uint()
-        answer.opaque()
-        if answer.uint() != 0:
-            raise NfsBroken("the server does not speak NFS version 4")
-        status = answer.uint()
-        if status:
-            raise NfsStatus(_NAMES.get(status, str(status)))
-        answer.opaque()
-        answer.uint()
-        answer.take(8 * (skip + 1))
-        return number, answer
+        return answer.uint(), answer
 
     def _record(self) -> bytes:
         found, last = b"", False
@@ -181,6 +185,22 @@ class _Answer:
             raise NfsBroken("the server sent half an answer")
         self._at += size
         return found
+
+    def skip_heads(self, count: int) -> None:
+        """Go behind the heads of the RPC and of so many operations, none of which has a result but the last. Raises
+        NfsStatus if one has failed."""
+        if (self.uint(), self.uint()) != (1, 0):
+            raise NfsStatus("ACCESS")
+        self.uint()
+        self.opaque()
+        if self.uint() != 0:
+            raise NfsBroken("the server does not speak NFS version 4")
+        status = self.uint()
+        if status:
+            raise NfsStatus(_NAMES.get(status, str(status)))
+        self.opaque()
+        self.uint()
+        self.take(8 * count)
 
     def uint(self) -> int:
         return int.from_bytes(self.take(4), "big")
