@@ -18,7 +18,7 @@ from hoist.progress import Progress
 from hoist.testing.servers import GaneshaServer
 from makers import noise, run_python
 
-_SIZE = 160 << 20
+_SIZE = 96 << 20
 _SOON = 45.0
 
 
@@ -29,10 +29,12 @@ def server() -> Iterator[GaneshaServer]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("source")
-    part = noise(16 << 20)
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A model like no other: what the server has already would only be linked."""
+    made = tmp_path / "source"
+    made.mkdir()
+    part = noise(16 << 20, seed=len(str(tmp_path)) + sum(map(ord, tmp_path.name)))
     with (made / "large.bin").open("wb") as file:
         for number in range(_SIZE >> 24):
             file.write(number.to_bytes(4, "big") + part[4:])
@@ -98,10 +100,11 @@ def test_a_publisher_that_is_killed(server: GaneshaServer, source: Path, tmp_pat
     )
     tmp = server.data_folder / ".hoist/tmp"
     until = time.monotonic() + 60
-    while not any(path.stat().st_blocks > 40 << 11 for path in tmp.glob("stage-*")):
+    while not (begun := [path for path in tmp.glob("stage-*") if path.stat().st_blocks > 40 << 11]):
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < until
         time.sleep(0.02)
+    inode = begun[0].stat().st_ino
     child.kill()
     child.communicate()
     assert child.returncode == -signal.SIGKILL
@@ -116,6 +119,8 @@ def test_a_publisher_that_is_killed(server: GaneshaServer, source: Path, tmp_pat
     assert out.startswith("sha256:")
     hoist.verify(location)
     assert list(tmp.glob("stage-*")) == []
+    # The second run went on with the file of the first.
+    assert (server.data_folder / "killed/v1/large.bin").stat().st_ino == inode
 
 
 class Crash:
