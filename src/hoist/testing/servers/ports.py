@@ -13,6 +13,7 @@ LOOPBACK = "127.0.0.1"
 # by somebody's client before the server binds it.
 _LOWEST, _COUNT = 15000, 17000
 _LISTENING = "0A"
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def free_port() -> int:
@@ -29,8 +30,11 @@ def free_port() -> int:
 
 def listens(port: int, pids: Iterable[int]) -> bool:
     """Whether one of the processes `pids` holds the socket that listens on `port` of 127.0.0.1."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == _LISTENING}
+    # The second is how a socket for both families has that address.
+    addresses = (f"0100007F:{port:04X}", f"0000000000000000FFFF00000100007F:{port:04X}")
+    lines = [line for table in _TABLES if table.exists() for line in table.read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] in addresses and row[3] == _LISTENING}
     for pid in pids:
         with suppress(OSError):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
