@@ -6,6 +6,7 @@ is lost, and was not counted.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -17,6 +18,9 @@ from threading import Lock, Thread
 
 _RECENT_SECONDS = 60.0
 _CONNECTIONS = 4096
+_QUIET_SECONDS, _LINES = 10.0, 10
+# What the origin says of a thing that is not there, or while it is busy: the client is told.
+_EXPECTED = "auth request unexpected status"
 _BUFFER_BYTES = 4 << 20
 _QUERY = re.compile(r"\?[^\s\"',]*")
 _LINE = re.compile(
@@ -137,12 +141,11 @@ class LogSocket:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         self._socket.bind(str(path))
-        with suppress(PermissionError):
-            import os
-
+        if os.geteuid() == 0:
             os.chown(path, uid, gid)
         self._metrics, self._say = metrics, say
         self._closing = False
+        self._until, self._told = 0.0, 0
         self._thread = Thread(target=self._listen, name="hoist-accelerator-log", daemon=True)
         self._thread.start()
 
@@ -167,8 +170,19 @@ class LogSocket:
             head, _, line = data.decode(errors="replace").partition(": ")
             if head.endswith("access"):
                 self._metrics.take(line)
-            else:
-                self._say(_QUERY.sub("?...", line.strip()))
+            elif _EXPECTED not in line:
+                self._tell(_QUERY.sub("?...", line.strip()))
+
+    def _tell(self, line: str) -> None:
+        """An origin that is down fails each request in the same words: a few of them will do."""
+        now = time.monotonic()
+        if now > self._until:
+            self._until, self._told = now + _QUIET_SECONDS, 0
+        self._told += 1
+        if self._told <= _LINES:
+            self._say(line)
+        elif self._told == _LINES + 1:
+            self._say(f"more of that is not shown for {_QUIET_SECONDS:.0f} s")
 
 
 def connections_of(status: Path) -> int | None:
