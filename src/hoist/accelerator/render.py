@@ -98,7 +98,8 @@ http {{
     sendfile_max_chunk 2m;
     tcp_nopush on;
     tcp_nodelay on;
-    keepalive_timeout 75s;
+    # A slice that is shorter on the disk than it was ends a body early, which nginx does not see: the client sees the end.
+    keepalive_timeout 3s;
     keepalive_requests 1000000;
     client_header_timeout 15s;
     client_body_timeout 5s;
