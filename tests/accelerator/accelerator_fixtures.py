@@ -134,7 +134,11 @@ class Bucket:
             region=server.region,
             accelerator=tuple(accelerators),
         )
-        keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key, "HOME": "/nonexistent"}
+        keys = {
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "HOME": "/nonexistent",
+        }
         return Config({"models": storage}, EngineConfig(retry_seconds=30.0), keys)
 
     def sign(self, key: str, lasts: timedelta = HOUR) -> str:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerator_fixtures import MIB, Accelerate, Bucket, Running
 
 import hoist
-from accelerator_fixtures import MIB, Accelerate, Bucket, Running
 from hoist.config import Config, StorageConfig
 from hoist.testing.servers import FaultServer, FolderOrigin, Rule
 from hoist.testing.servers.fault_kinds import Refusal
@@ -121,6 +121,23 @@ def test_altered_and_truncated_slices(published: Bucket, accelerate: Accelerate)
     assert brought > before
     assert is_right(config)
     assert settled(running, "origin_bytes_total") - brought < MIB
+
+
+def test_a_machine_that_stopped_suddenly(published: Bucket, accelerate: Accelerate, tmp_path: Path) -> None:
+    """Slices that were not written to their end are noticed before they are served: no load waits for one."""
+    cache = tmp_path / "kept"
+    first = accelerate(f"{published.base}/in", cache=cache)
+    assert is_right(published.config([first.url]))
+    settled(first, "origin_bytes_total")
+    first.stop()
+    whole = slices(first)
+    os.truncate(whole[-1], 4 * MIB)
+    os.truncate(whole[-2], 0)
+    (cache / "in-use").touch()
+    second = accelerate(f"{published.base}/in", cache=cache)
+    assert slices(second) == whole[:-2]
+    assert any("dropped 2 slices" in line for line in second.said)
+    assert is_right(published.config([second.url]))
 
 
 @contextmanager
