@@ -45,7 +45,7 @@ def test_the_configuration_is_shown(shell: Shell) -> None:
     ],
 )
 def test_what_it_refuses(shell: Shell, words: tuple[str, ...], said: str) -> None:
-    done = shell.run("accelerate", *words, "--print-config")
+    done = shell.fails("accelerate", *words, "--print-config")
     assert done.code in (2, 3) and said in done.error
 
 
