@@ -17,6 +17,7 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount"),
+    ("fleet",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),

@@ -63,6 +63,7 @@ __all__ = [
     "Config",
     "EngineConfig",
     "StorageConfig",
+    "become",
     "config_files",
     "current_environ",
     "debug",
@@ -173,6 +174,13 @@ def current_environ() -> dict[str, str]:
         with suppress(KeyError):
             found["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     return found
+
+
+def become(environ: Mapping[str, str], folder: str) -> None:
+    """Give this process another environment and working folder: those that a new instance should have."""
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(folder)
 
 
 def debug() -> bool:
