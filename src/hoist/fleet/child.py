@@ -118,8 +118,8 @@ def _run(order: Mapping[str, Any], tell: Tell) -> Any:
         if order["namespace"]:
             enter_namespace(order["namespace"])
         # As with `python -m`, whichever way this process was started.
-        if "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
+        if "" not in sys.path and order["folder"] not in sys.path:
+            sys.path.insert(0, order["folder"])
         function = find_function(order["function"])
         meter.spent("import", time.monotonic() - began)
         model = Model(order["location"], order["device"], order["number"], tuple(order["files"]), meter)

@@ -93,10 +93,11 @@ class Launcher(ABC):
         """Find out what has become of a process that has ended."""
 
     @property
+    @abstractmethod
     def hears(self) -> socket.socket | None:
-        """What to wait on besides the processes; when it can be read, `hear` does."""
-        return None
+        """What to wait on besides the processes, if there is anything; when it can be read, `hear` does."""
 
+    @abstractmethod
     def hear(self) -> None:
         """Take what came there. Raises LocalError if no process can be started any more."""
 
@@ -137,6 +138,13 @@ class Spawner(Launcher):
         _give(given, order)
         return process
 
+    @property
+    def hears(self) -> None:
+        return None
+
+    def hear(self) -> None:
+        """A new interpreter's parent is told by the kernel."""
+
     def settle(self, process: Process) -> None:
         child = self._children.pop(process.pid or 0, None)
         if child:
@@ -157,7 +165,7 @@ class Zygote(Launcher):
         with theirs, log.open("ab") as said:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "hoist.fleet.zygote"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=said,
                 stderr=said,
                 env=dict(environ),

@@ -129,6 +129,7 @@ class LocalRunning(Running):
         return self.instances
 
     def close(self) -> None:
+        known, self._watch = dict(self._instances), nobody
         for process in self._processes.values():
             process.terminate()
         until = time.monotonic() + _END_SECONDS
@@ -136,6 +137,8 @@ class LocalRunning(Running):
             self._look(0.05)
         for number in list(self._processes):
             self._drop(number)
+        # That they have ended now says nothing of how they did.
+        self._instances = known
 
     def _look(self, seconds: float) -> None:
         """Wait up to so long for anything new, and take what there is."""

@@ -40,8 +40,8 @@ def main() -> None:
     gc.freeze()
     keys: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([orders, hears], [], [])
-        if orders in ready:
+        ready, _, _ = select.select([orders.fileno(), hears], [], [])
+        if orders.fileno() in ready:
             message, fds, _, _ = socket.recv_fds(orders, MOST_MESSAGE, 3)
             if not message:
                 os._exit(0)
