@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def each_fails_otherwise(model: Model) -> Any:
     if model.number == 2:
         sys.exit(3)
     if model.number == 3:
-        print("the driver is gone", file=sys.stderr, flush=True)
+        os.write(2, b"the driver is gone\n")
         os._exit(9)
     if model.number == 4:
         raise RuntimeError("GET http://host/key?X-Amz-Signature=abcdef failed")
@@ -57,3 +58,13 @@ def reads_twice(model: Model) -> Any:
     with model.open() as opened:
         text = opened.read("config.json")
     return text, model.load("a.safetensors"), model.load_each("a.safetensors", "b.safetensors")
+
+
+def waits_between(model: Model) -> Any:
+    """Loads one file, says so, and loads the other once it is told to."""
+    notes = Path(os.environ["NOTES"])
+    first = model.load("a.safetensors")
+    (notes / f"waiting-{model.number}-{os.getpid()}").touch()
+    while not (notes / "go").exists():
+        time.sleep(0.05)
+    return first, model.load("b.safetensors")

@@ -15,17 +15,22 @@ HERE = Path(__file__).parent
 LOCATION = "here//sd15/anything:v1"
 
 
-def publish_model(folder: Path, parts: Mapping[str, int]) -> int:
-    """Publish files of so many MiB under `folder`'s `models`, as the nginx of a bucket serves them; their bytes."""
-    source = folder / "source"
+def publish_model(folder: Path, parts: Mapping[str, int], label: str = "v1") -> int:
+    """Publish files of so many MiB below `folder / "bucket"`, as the nginx of a bucket serves them; their bytes."""
+    source = folder / f"source-{label}"
     files = {"config.json": b'{"kind": "test"}'}
-    for number, (name, mebibytes) in enumerate(parts.items()):
+    for number, (name, mebibytes) in enumerate(parts.items(), hash_of(label)):
         data = noise(1 << 20, number)
         files[name] = safetensors_bytes([Raw(f"t{i}", "F32", (1 << 18,), _turned(data, i)) for i in range(mebibytes)])
     write_files(source, files)
-    (folder / "bucket" / "models").mkdir(parents=True)
-    hoist.publish(source, f"{folder / 'bucket' / 'models'}//sd15/anything:v1")
+    (folder / "bucket" / "models").mkdir(parents=True, exist_ok=True)
+    hoist.publish(source, f"{folder / 'bucket' / 'models'}//sd15/anything:{label}")
     return sum(path.stat().st_size for path in source.iterdir())
+
+
+def hash_of(label: str) -> int:
+    """A number for a label, the same in each run."""
+    return int.from_bytes(label.encode(), "big")
 
 
 def _turned(data: bytes, by: int) -> bytes:
