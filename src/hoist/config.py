@@ -19,6 +19,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
     retry_seconds = 60                  # HOIST_RETRY_SECONDS
+    start_jitter = 0                    # HOIST_START_JITTER: most seconds to wait, at random, before the first weights
     max_bandwidth = "200MiB"            # HOIST_MAX_BANDWIDTH: bytes a second, of all transfers of a process; default: none
     direct = false                      # HOIST_DIRECT: read cold local files past the page cache
     recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified

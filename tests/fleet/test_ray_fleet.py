@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet_making import LOCATION, environ_of, publish_model, wait_until_gone
 
 from conftest import require
-from fleet_making import LOCATION, environ_of, publish_model, wait_until_gone
-from hoist.errors import LocalError, UsageError
+from hoist.errors import UsageError
 from hoist.fleet.instance import FAILED, LOADED, Instance, Task
 from hoist.fleet.ray import RayFleet
 from hoist.testing.servers.nginx import NginxBucket
@@ -35,6 +35,7 @@ class Cluster:
         self.inner = RayCluster(initialize_head=True, head_node_args=args[0])
         self.nodes: list[Any] = [self.inner.head_node, *(self.inner.add_node(**each) for each in args[1:])]
         self.inner.wait_for_nodes()
+        self.fleet: RayFleet
 
     def sent(self) -> int:
         """The bytes that the origin has served so far."""
@@ -63,7 +64,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         found = Cluster(folder, server)
         try:
             ray.init(address=found.inner.address, log_to_driver=False, logging_level="ERROR")
-            yield found
+            with RayFleet(found.inner.address) as found.fleet:
+                yield found
         finally:
             ray.shutdown()
             found.inner.shutdown()
@@ -83,7 +85,7 @@ def by_node(found: list[Instance]) -> dict[str, int]:
 
 def test_each_node_fetches_one_copy_for_its_instances(cluster: Cluster, size: int) -> None:
     before = cluster.sent()
-    with RayFleet(cluster.inner.address) as fleet, fleet.start(Task(LOCATION), NODES * EACH) as running:
+    with cluster.fleet.start(Task(LOCATION), NODES * EACH) as running:
         told: list[Instance] = []
         found = running.wait(told.append)
         pids = [each.pid for each in found if each.pid]
@@ -96,28 +98,27 @@ def test_each_node_fetches_one_copy_for_its_instances(cluster: Cluster, size: in
 
 def test_warm_brings_a_version_once_and_instances_go_where_it_is(cluster: Cluster, size: int) -> None:
     location = LOCATION.replace("v1", "v3")
-    with RayFleet(cluster.inner.address) as fleet:
-        names = [node.address for node in fleet.alive().values()]
-        (first,) = fleet.warm(location, names[:1])
-        assert (first.node, first.size, first.error) == (names[0], size, None)
-        assert 0.99 * size <= first.fetched_bytes <= 1.05 * size
-        (again,) = fleet.warm(location, names[:1])
-        assert again.fetched_bytes == 0
-        with fleet.start(Task(location), EACH) as running:
-            assert by_node(running.wait()) == {names[0]: EACH}
-        with pytest.raises(UsageError, match="has no node 'nowhere'"):
-            fleet.warm(location, ["nowhere"])
-        before = cluster.sent()
-        assert sorted(each.node for each in fleet.warm(location)) == sorted(names)
-        assert cluster.sent() - before <= 1.05 * (NODES - 1) * size
-    failed = warm(LOCATION.replace("v1", "v9"), ray=cluster.inner.address)
+    names = [node.address for node in cluster.fleet.alive().values()]
+    (first,) = cluster.fleet.warm(location, names[:1])
+    assert (first.node, first.size, first.error) == (names[0], size, None)
+    assert 0.99 * size <= first.fetched_bytes <= 1.05 * size
+    (again,) = cluster.fleet.warm(location, names[:1])
+    assert again.fetched_bytes == 0
+    with cluster.fleet.start(Task(location), EACH) as running:
+        assert by_node(running.wait()) == {names[0]: EACH}
+    with pytest.raises(UsageError, match="has no node nowhere"):
+        cluster.fleet.warm(location, ["nowhere"])
+    before = cluster.sent()
+    assert sorted(each.node for each in cluster.fleet.warm(location)) == sorted(names)
+    assert cluster.sent() - before <= 1.05 * (NODES - 1) * size
+    failed = warm(LOCATION.replace("v1", "v9"), ray="auto")
     assert len(failed) == NODES
     assert all("v9" in str(each.error) for each in failed)
 
 
 def test_one_that_fails_harms_no_other(cluster: Cluster) -> None:
     task = Task(LOCATION, "fleet_functions:each_fails_otherwise", ("b.safetensors",))
-    with RayFleet(cluster.inner.address) as fleet, fleet.start(task, 8) as running:
+    with cluster.fleet.start(task, 8) as running:
         found = running.wait()
     assert [each.state for each in found] == [FAILED] * 5 + [LOADED] * 3
     assert "SIGSEGV" in str(found[0].error)
@@ -134,23 +135,18 @@ def test_instances_of_a_node_that_dies_start_elsewhere(cluster: Cluster, size: i
         cluster.inner.remove_node(cluster.nodes[-1], allow_graceful=False)
         (cluster.folder / "go").touch()
 
-    with RayFleet(cluster.inner.address) as fleet:
-        with fleet.start(task, NODES * EACH) as running:
-            lost = {each.number for each in running.instances if each.node == running.instances[-1].node}
-            thread = threading.Thread(target=kill_one)
-            thread.start()
+    with cluster.fleet.start(task, NODES * EACH) as running:
+        thread = threading.Thread(target=kill_one)
+        thread.start()
+        found = running.wait()
+        thread.join()
+        # Its instances may all have been told of as loaded before the node was missed.
+        while sum(each.attempt == 2 for each in found) < EACH or not all(each.decided for each in found):
             found = running.wait()
-            thread.join()
-            # Its instances may all have been told of as loaded before the node was missed.
-            while sum(each.attempt == 2 for each in found) < EACH or not all(each.decided for each in found):
-                found = running.wait()
-            pids = [int(path.name.rpartition("-")[2]) for path in cluster.folder.glob("waiting-*")]
-        assert lost
+        pids = [int(path.name.rpartition("-")[2]) for path in cluster.folder.glob("waiting-*")]
     assert [each.state for each in found] == [LOADED] * NODES * EACH, found
     moved = [each for each in found if each.attempt == 2]
     assert len(moved) == EACH
     assert len(by_node(found)) == NODES - 1
     assert cluster.sent() - before <= 1.05 * NODES * size
     wait_until_gone(*pids)
-
-

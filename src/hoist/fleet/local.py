@@ -92,7 +92,8 @@ class LocalFleet(Fleet):
 
     def _defaults(self, herd: int) -> dict[str, str]:
         """What an instance among several does, unless something else is configured."""
-        return {"HOIST_START_JITTER": f"{JITTER_SECONDS:g}"} if herd > 1 else {}
+        configured = self._config.engine.start_jitter is not None
+        return {"HOIST_START_JITTER": f"{JITTER_SECONDS:g}"} if herd > 1 and not configured else {}
 
 
 class LocalRunning(Running):

@@ -39,7 +39,6 @@ class _Node:
     gpus: int
     agent: Any
     heard: float = 0.0
-    asked: Any = None
 
 
 class RayFleet(Fleet):
@@ -72,7 +71,7 @@ class RayFleet(Fleet):
             raise UsageError("spots are for instances on one host: with Ray, say how many")
         check_task(task, deadline_seconds)
         count = len(spots_of(spots))
-        running = RayRunning(self, task, count, deadline_seconds)
+        running = RayRunning(self, len(self._running), task, count, deadline_seconds)
         self._running.append(running)
         return running
 
@@ -112,6 +111,10 @@ class RayFleet(Fleet):
         if not self._nodes:
             raise LocalError("no node of the Ray cluster can start instances")
         return self._nodes
+
+    def known(self) -> list[_Node]:
+        """The nodes that have agents, as far as is known."""
+        return list(self._nodes.values())
 
     def lose(self, node: _Node) -> None:
         """The node, or its agent, is dead; a node that lives gets a new agent when it is wanted again."""
@@ -167,7 +170,7 @@ class RayFleet(Fleet):
 class RayRunning(Running):
     """The instances of one start, wherever they are."""
 
-    def __init__(self, fleet: RayFleet, task: Task, count: int, deadline_seconds: float) -> None:
+    def __init__(self, fleet: RayFleet, key: int, task: Task, count: int, deadline_seconds: float) -> None:
         self._fleet = fleet
         self._task = task
         self._deadline_seconds = deadline_seconds
@@ -176,6 +179,8 @@ class RayRunning(Running):
         self._watch: Watch = nobody
         self._shares: dict[str, float] = {}
         self._closed = False
+        self._key = key
+        self._asked: dict[str, Any] = {}
         self._start(range(count))
 
     @property
@@ -196,10 +201,7 @@ class RayRunning(Running):
         if self._closed:
             return
         self._closed = True
-        nodes = [node for node in self._fleet._nodes.values() if node.id in set(self._where.values())]
-        self._fleet.get_all({node.id: node.agent.end.remote() for node in nodes})
-        for node in nodes:
-            self._fleet.lose(node)
+        self._fleet.get_all({node.id: node.agent.end.remote(self._key) for node in self._fleet.known()})
 
     def _start(self, numbers: Iterable[int]) -> None:
         """Place instances on nodes that are alive, and have their agents start them."""
@@ -214,21 +216,26 @@ class RayRunning(Running):
         ]
         chosen = dict(zip(numbers, place(len(numbers), states), strict=True))
         for name in dict.fromkeys(chosen.values()):
+            nodes[name].heard = time.monotonic()
             mine = [number for number, where in chosen.items() if where == name]
             for number in mine:
                 known = self._instances.get(number)
                 attempt = known.attempt + 1 if known else 1
                 self._where[number] = name
                 self._change(Instance(number, nodes[name].address, attempt=attempt))
-            nodes[name].agent.start.remote(asdict(self._task), mine, self._deadline_seconds, len(self._instances))
+            nodes[name].agent.start.remote(
+                self._key, asdict(self._task), mine, self._deadline_seconds, len(self._instances)
+            )
 
     def _look(self) -> None:
         """Take what agents have to tell, ask them again, and move the instances of those that are dead."""
         lost = []
         for name in dict.fromkeys(self._where.values()):
-            node = self._fleet._nodes.get(name)
+            node = next((each for each in self._fleet.known() if each.id == name), None)
             if node is None or not self._hear(node):
                 lost.append(name)
+                self._asked.pop(name, None)
+                self._shares.pop(name, None)
                 if node:
                     self._fleet.lose(node)
         if lost:
@@ -237,14 +244,14 @@ class RayRunning(Running):
     def _hear(self, node: _Node) -> bool:
         """Take a node's news; False if it is dead."""
         try:
-            if node.asked is not None:
-                news = self._fleet.ready(node.asked)
+            if node.id in self._asked:
+                news = self._fleet.ready(self._asked[node.id])
                 if news is None:
                     return time.monotonic() - node.heard < _SILENT_SECONDS
                 for each in news:
                     self._take(node, each)
             node.heard = time.monotonic()
-            node.asked = node.agent.news.remote()
+            self._asked[node.id] = node.agent.news.remote(self._key)
         except self._fleet.gone:
             return False
         return True

@@ -105,6 +105,9 @@ class BucketObjects:
     def first_byte_seconds(self) -> float | None:
         return self._client.patience.usual_wait()
 
+    def throttled(self) -> int:
+        return self._client.throttled
+
     def local_path(self, key: str) -> Path | None:
         return None
 
