@@ -142,6 +142,7 @@ def test_instances_of_a_node_that_dies_start_elsewhere(cluster: Cluster, size: i
         thread.join()
         # Its instances may all have been told of as loaded before the node was missed.
         while sum(each.attempt == 2 for each in found) < EACH or not all(each.decided for each in found):
+            time.sleep(0.1)
             found = running.wait()
         pids = [int(path.name.rpartition("-")[2]) for path in cluster.folder.glob("waiting-*")]
     assert [each.state for each in found] == [LOADED] * NODES * EACH, found

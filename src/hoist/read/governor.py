@@ -2,7 +2,8 @@
 
 A disk, a server on this host and a throttled store want different numbers. The governor starts with what the storage
 calls usual, measures the rate in windows of a few rounds, and climbs: more requests while they bring more bytes, fewer
-while they bring no less. A store that says it is busy gets half of them, and no new one for as long as it asks for. Loads that wait get turns by turns.
+while they bring no less. A store that says it is busy gets half of them, and no new one for as long as it asks
+for. Loads that wait get turns by turns.
 """
 
 from __future__ import annotations
