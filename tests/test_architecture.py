@@ -29,7 +29,7 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
-    ("image",),
+    ("image", "fleet"),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),
