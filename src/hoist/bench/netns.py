@@ -104,9 +104,7 @@ class Network:
             f"link add {port} mtu {_MTU} type veth peer name up0 mtu {_MTU} netns {host.namespace}",
             f"link set {port} master br0 up",
         )
-        _batch(
-            "ip", host.namespace, "link set lo up", f"addr add {host.address}/16 dev up0", "link set up0 up"
-        )
+        _batch("ip", host.namespace, "link set lo up", f"addr add {host.address}/16 dev up0", "link set up0 up")
         if rate is not None:
             _shape(host.namespace, "up0", rate)
         if receive_rate is not None:

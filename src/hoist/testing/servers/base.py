@@ -178,7 +178,9 @@ class LocalServer(ABC):
             children.check()
             with suppress(OSError, http.client.HTTPException):
                 # Any answer will do, a refusal too, but it must be this server's: the port may be another's.
-                if self._exchange("GET", "/", {}, b"").status < 500 and listens(self._port, children.pids, self.address):
+                if self._exchange("GET", "/", {}, b"").status < 500 and listens(
+                    self._port, children.pids, self.address
+                ):
                     return
             time.sleep(_PROBE_EVERY_S)
         raise LocalError(
