@@ -118,12 +118,14 @@ def run_targets(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.comparison import load_markdown, markdown_table
+    from hoist.bench.herd_table import herd_markdown
     from hoist.bench.mount_table import mount_markdown
     from hoist.bench.records import read_records
     from hoist.bench.targets import HEADINGS, target_rows
 
     records = [record for file in args.files for record in read_records(Path(file))]
     lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records), *mount_markdown(records)]
+    lines += herd_markdown(records)
     if args.markdown:
         write_text(args.markdown, ["# Targets, and what was measured", "", *_origin(records), "", *lines])
     else:
@@ -195,10 +197,11 @@ def check_scale(args: Namespace) -> None:
         raise UsageError(f"--scale is above 0 and at most 1, not {args.scale:g}")
 
 
-def add_common(parser: Parser) -> None:
+def add_common(parser: Parser, repeat: int = 3) -> None:
     """The options of every comparison."""
     add = parser.add_argument
-    add("--repeat", type=int, default=3, metavar="N", help="runs, of which medians are shown (default: 3)")
+    shown = f"runs, of which medians are shown (default: {repeat})"
+    add("--repeat", type=int, default=repeat, metavar="N", help=shown)
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     completes(add("--markdown", metavar="FILE", help="write the tables to this file too, as Markdown"), "file")
     add_quiet(parser)
@@ -259,6 +262,7 @@ def teller(args: Namespace) -> Any:
     """Takes each record as it comes: to the file of --record, and to standard error in words."""
     from pathlib import Path
 
+    from hoist.bench.herd_table import herd_line
     from hoist.bench.mount_table import mount_line
     from hoist.bench.records import append_records
 
@@ -270,6 +274,8 @@ def teller(args: Namespace) -> Any:
             return
         if record["bench"] == "mount":
             line = mount_line(record)
+        elif record["bench"] == "herd":
+            line = herd_line(record)
         elif "skipped" in record:
             line = f"{record['loader']}: not measured: {record['skipped']}"
         elif record["bench"] == "select":
@@ -288,14 +294,16 @@ def teller(args: Namespace) -> Any:
 def finish(args: Namespace, records: list[dict[str, Any]]) -> None:
     """Show the tables or the JSON."""
     from hoist.bench.comparison import load_markdown, load_tables
+    from hoist.bench.herd_table import herd_markdown, herd_tables
     from hoist.bench.mount_table import mount_markdown, mount_tables
 
     if args.markdown:
-        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records)])
+        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records), *herd_markdown(records)])
     if args.json:
         print_json(records)
         return
-    print("\n".join(printable(line) if line else line for line in ["", *load_tables(records), *mount_tables(records)]))
+    lines = ["", *load_tables(records), *mount_tables(records), *herd_tables(records)]
+    print("\n".join(printable(line) if line else line for line in lines))
 
 
 def write_text(file: str, lines: Sequence[str]) -> None:
