@@ -17,6 +17,7 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount"),
+    ("image",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),
