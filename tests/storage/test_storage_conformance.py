@@ -14,7 +14,7 @@ from hoist.storage import open_storage
 from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
-from hoist.testing.servers import DockerRegistry, MotoServer, RadosgwServer, RcloneServer
+from hoist.testing.servers import DockerRegistry, GaneshaServer, MotoServer, RadosgwServer, RcloneServer
 from storage_fixtures import OpenOn
 
 pytest_plugins = ["storage_fixtures"]
@@ -36,6 +36,17 @@ class TestDirectory(StorageConformance):
         root = tmp_path / "root with space # and 汉字"
         root.mkdir()
         return open_storage(StorageConfig("nas", str(root)), {})
+
+
+class TestNfs(StorageConformance):
+    examples = 5
+
+    @pytest.fixture
+    def storage(self, ganesha: GaneshaServer) -> Iterator[Storage]:
+        name = f"root with space # and 汉字 {uuid4().hex}"
+        (ganesha.data_folder / name).mkdir()
+        with open_storage(StorageConfig("nfs", f"{ganesha.url}/{quote(name)}"), {}) as opened:
+            yield opened
 
 
 class TestMemory(StorageConformance):

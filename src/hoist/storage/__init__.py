@@ -13,6 +13,7 @@ from hoist.storage.base import Storage
 SCHEMES: Mapping[str, tuple[str, str]] = {
     "file": ("hoist.storage.open_directory", "nas"),
     "memory": ("hoist.storage.open_memory", "nas"),
+    "nfs": ("hoist.storage.nfs.open_nfs", "nas"),
     "s3": ("hoist.storage.open_bucket", "oss"),
     "oss": ("hoist.storage.open_bucket", "oss"),
     "gs": ("hoist.storage.open_bucket", "oss"),

@@ -14,6 +14,8 @@ LOOPBACK = "127.0.0.1"
 # by somebody's client before the server binds it.
 _LOWEST, _COUNT = 15000, 17000
 _LISTENING = "0A"
+# This thread's own: it may be in another network namespace than the process.
+_TABLES = (Path("/proc/thread-self/net/tcp"), Path("/proc/thread-self/net/tcp6"))
 
 
 def free_port(address: str = LOOPBACK) -> int:
@@ -30,10 +32,12 @@ def free_port(address: str = LOOPBACK) -> int:
 
 def listens(port: int, pids: Iterable[int], address: str = LOOPBACK) -> bool:
     """Whether one of the processes `pids` holds the socket that listens on `port` of the IPv4 `address`."""
-    # This thread's own: it may be in another network namespace than the process.
-    rows = [line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]]
-    there = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == there and row[3] == _LISTENING}
+    plain = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
+    # The second is how a socket for both families has that address.
+    addresses = (f"{plain}:{port:04X}", f"0000000000000000FFFF0000{plain}:{port:04X}")
+    lines = [line for table in _TABLES if table.exists() for line in table.read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] in addresses and row[3] == _LISTENING}
     for pid in pids:
         with suppress(OSError):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
