@@ -3,7 +3,8 @@
 This is the only reader of `os.environ`. Storages come, later ones winning, from the user's
 `$XDG_CONFIG_HOME/hoist/hoist.toml`, the project's `hoist.toml` (in the working folder or above it; or the one file that
 `HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
-`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS` and `HOIST_PROFILE` apply.
+`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE` and
+`HOIST_ACCELERATOR` apply.
 
     [storage.oss]
     url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
@@ -14,6 +15,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     ca_bundle = "/etc/ssl/own.pem"
     profile = "models"                  # of ~/.aws/credentials
     anonymous = false
+    accelerator = "http://accel:8080"   # or a list: where hoist accelerate runs; weights are read through it
 
     [engine]
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage

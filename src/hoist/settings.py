@@ -16,6 +16,7 @@ from hoist.errors import InvalidConfig
 KINDS = ("image", "nas", "oss", "accl")
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 _CACHE_FIELDS = ("enabled", "folder", "size")
 _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
@@ -34,6 +35,7 @@ class StorageConfig:
     ca_bundle: str | None = None
     profile: str | None = None
     anonymous: bool = False
+    accelerator: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,10 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     for key in ("path_style", "anonymous"):
         if key in values:
             values[key] = _boolean(values[key], f"{label}: {key}")
+    if "accelerator" in values:
+        values["accelerator"] = _addresses(values["accelerator"], f"{label}: accelerator")
     for key, value in values.items():
-        if key not in ("path_style", "anonymous") and not isinstance(value, str):
+        if key not in ("path_style", "anonymous", "accelerator") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
     for key in ("url", "endpoint"):
         try:
@@ -108,6 +112,18 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     if "_base" in table and not IS_URL.match(found.url):
         # A path in a file is relative to that file, as in any other configuration.
         return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
+    return found
+
+
+def _addresses(given: object, label: str) -> tuple[str, ...]:
+    """URLs of accelerators, from a list or a text with commas."""
+    texts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidConfig(f"{label} must be a URL, or a list of them")
+    found = tuple(dict.fromkeys(text.strip().rstrip("/") for text in texts if text.strip()))
+    for url in found:
+        if not _SERVER.fullmatch(url):
+            raise InvalidConfig(f"{label}: write http://HOST:PORT or https://HOST:PORT, not {url.rpartition('@')[2]!r}")
     return found
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
-from hoist.errors import Damaged, StorageUnavailable
-from hoist.storage.answers import answered_range, refusal
+from hoist.errors import Damaged
+from hoist.storage.answers import Broken, answered_range, refusal
 
 # What http.client may have read beyond the head: the size of its buffer.
 _BUFFERED_BYTES = 8192
@@ -86,7 +86,7 @@ class Exchange:
         else:
             got = self._receive_plain(view, seconds)
         if got == 0:
-            raise StorageUnavailable(f"{what}: the server closed the connection early")
+            raise Broken(f"{what}: the server closed the connection early")
         return max(0, got)
 
     def finish(self) -> bool:
@@ -116,7 +116,7 @@ class Exchange:
         while count:
             got = response.readinto(scratch[:count])
             if not got:
-                raise StorageUnavailable(f"{what}: the server closed the connection early")
+                raise Broken(f"{what}: the server closed the connection early")
             count -= got
 
     def _receive_first(self, response: HTTPResponse, view: memoryview, seconds: float) -> int:

@@ -75,6 +75,15 @@ class RangeClient:
         except (OSError, http.client.HTTPException) as error:
             raise unavailable(what, parts.netloc, error) from None
 
+    def first_byte_seconds(self) -> float | None:
+        """How long the first byte usually takes, of late; None while that is not known."""
+        return self.patience.usual_wait()
+
+    def drop(self, url: str) -> None:
+        """Close the idle connections to the server of a URL."""
+        parts = urlsplit(url)
+        self._pool.drop(Place(parts.scheme, parts.netloc))
+
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.close()

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from contract import MANIFEST, REPOSITORY, chunks_of, put_image, streamed
-from oci_tools import program
 
 from hoist.errors import Damaged, FileNotFound, StorageNotFound, StorageUnsupported
 from hoist.model.manifest import digest_of
 from hoist.storage.oci.archive import LayoutArchive
 from hoist.storage.oci.layout import LayoutFolder
 from makers import noise
+from oci_tools import program
 
 BIG = noise((2 << 20) + 5)
 

@@ -21,12 +21,12 @@ from contract import (
     put,
     put_image,
 )
-from oci_tools import program
 
 from hoist.errors import Damaged, FileNotFound, HoistError, InvalidReference, StorageNotFound
 from hoist.model.manifest import digest_of
 from hoist.storage.oci.layout import LayoutFolder
 from makers import SOURCE, noise, run_python
+from oci_tools import program
 
 PATHS = os.pathsep.join(map(str, (SOURCE, Path(__file__).parents[2], Path(__file__).parent)))
 
