@@ -133,6 +133,9 @@ class _Herds:
             self._note({"storage": name, "skipped": reason})
         subjects = list(self._stage.subjects.values())
         with Nursery(self._stage.config.environ) as nursery:
+            for subject in subjects:
+                # Untimed: imports, and what the server caches.
+                nursery.run(self._stage.tasks(subject, 1), self._patience(subject, 1), learn=True)
             for run in range(self._options.repeat):
                 for instances in self._options.instances:
                     first = run % max(1, len(subjects))
@@ -149,10 +152,9 @@ class _Herds:
         ideal = ideal_seconds(size, instances, rates)
         ready_memory(instances * size)
         subject.renew()
-        leaders = [pid for server in subject.servers for pid in server.pids]
+        leaders = list(subject.servers())
         sent, cpu, (busy, cores) = subject.sent_bytes(), session_cpu_seconds(leaders), machine_busy_seconds()
-        patience = max(_LEAST_PATIENCE, _PATIENCE * ideal)
-        results = nursery.run(self._stage.tasks(subject, instances), patience)
+        results = nursery.run(self._stage.tasks(subject, instances), self._patience(subject, instances))
         sent_now, cpu_now, (busy_now, cores_now) = (
             subject.sent_bytes(),
             session_cpu_seconds(leaders),
@@ -174,6 +176,9 @@ class _Herds:
             "server_cpu_seconds": cpu_now - cpu if leaders else None,
             "machine_busy": (busy_now - busy) / max(cores_now - cores, 1e-9),
         }
+
+    def _patience(self, subject: Subject, instances: int) -> float:
+        return max(_LEAST_PATIENCE, _PATIENCE * ideal_seconds(self._size, instances, subject.rates))
 
     def _about(self, subject: Subject) -> Record:
         options = self._options

@@ -2,23 +2,27 @@
 
 `python -m hoist.bench.herd_nursery` reads one JSON command a line: the tasks of so many instances, and after how many
 seconds those that have not loaded are ended. Each instance goes to its host and waits; when all are there, they begin at
-one moment. The answer is a line with a result each. Importing torch is no part of any load, and sixteen processes that
-import it at once would be the benchmark of that. When the input ends, so do the instances.
+one moment. The answer is a line with a result each. When the input ends, so do the instances.
+
+Importing is no part of any load, and sixteen processes that import torch at once would be the benchmark of that: with
+`learn`, one instance loads first, and what it has imported on the way is imported here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import json
 import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hoist.bench.herd_instance import load
@@ -62,18 +66,25 @@ def main() -> None:
             command = json.loads(line)
             tasks = [Task.from_json(each) for each in command["tasks"]]
             try:
-                _say(run_herd(tasks, command["patience"]))
+                answer = run_herd(tasks, command["patience"], learn=command["learn"])
+                if command["learn"]:
+                    for result in answer["results"]:
+                        _import(result.pop("modules", ()))
+                _say(answer)
             except _InputEnded:
                 return
 
 
-def run_herd(tasks: Sequence[Task], patience: float) -> Result:
-    """Have all instances begin at once; a result each, in their order: `seconds` and figures, or an `error`."""
+def run_herd(tasks: Sequence[Task], patience: float, *, learn: bool = False) -> Result:
+    """Have all instances begin at once; a result each, in their order: `seconds` and figures, or an `error`.
+
+    `learn`: also the `modules` that each then has.
+    """
     hears, starts = os.pipe()
     children: list[_Child] = []
     try:
         for task in tasks:
-            children.append(_fork(task, hears, starts))
+            children.append(_fork(task, hears, starts, learn))
         _collect(children, lambda child: child.said.startswith(_READY), time.monotonic() + _READY_SECONDS)
         began = time.monotonic()
         # All instances read from it, and the end of it is what they wait for.
@@ -91,7 +102,7 @@ def run_herd(tasks: Sequence[Task], patience: float) -> Result:
             os.waitpid(child.pid, 0)
 
 
-def _fork(task: Task, start: int, starts: int) -> _Child:
+def _fork(task: Task, start: int, starts: int, learn: bool) -> _Child:
     hears, says = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -101,12 +112,12 @@ def _fork(task: Task, start: int, starts: int) -> _Child:
     try:
         os.close(starts)
         os.close(hears)
-        _be_instance(task, start, says, parent)
+        _be_instance(task, start, says, parent, learn)
     finally:
         os._exit(1)
 
 
-def _be_instance(task: Task, start: int, says: int, parent: int) -> NoReturn:
+def _be_instance(task: Task, start: int, says: int, parent: int, learn: bool) -> NoReturn:
     # However the nursery ends, its instances end with it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -118,12 +129,26 @@ def _be_instance(task: Task, start: int, says: int, parent: int) -> NoReturn:
         os.write(says, _READY)
         os.read(start, 1)
         answer = load(task)
+        if learn:
+            answer["modules"] = sorted(sys.modules)
     except HoistError as error:
         answer = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 one that goes wrong is told of, and the others go on
         answer = {"error": f"{type(error).__name__}: {error}"}
-    os.write(says, json.dumps(answer).encode())
+    with open(says, "wb") as pipe:
+        pipe.write(json.dumps(answer).encode())
     os._exit(0)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in sys.modules:
+            with suppress(ImportError):
+                importlib.import_module(name)
+    # Only a process of one thread may fork and go on.
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a module that was imported has started a thread"
+    gc.collect()
+    gc.freeze()
 
 
 def _collect(children: Sequence[_Child], enough: Any, until: float) -> None:

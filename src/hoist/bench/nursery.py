@@ -44,13 +44,14 @@ class Nursery:
     ) -> None:
         self.close()
 
-    def run(self, tasks: Sequence[Task], patience: float) -> list[dict[str, Any]]:
+    def run(self, tasks: Sequence[Task], patience: float, *, learn: bool = False) -> list[dict[str, Any]]:
         """Start an instance for each task, all at one moment; a result each: `seconds` and figures, or an `error`.
 
-        Those that have not loaded after `patience` seconds are ended. Raises LocalError when the nursery has died.
+        Those that have not loaded after `patience` seconds are ended. `learn`: what they imported is there for all later
+        ones. Raises LocalError when the nursery has died.
         """
         assert self._process is not None and self._process.stdin is not None, "it is entered"
-        command = {"tasks": [task.to_json() for task in tasks], "patience": patience}
+        command = {"tasks": [task.to_json() for task in tasks], "patience": patience, "learn": learn}
         try:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
