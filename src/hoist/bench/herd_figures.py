@@ -11,6 +11,7 @@ from hoist.bench.herd_model import crossover, percentile
 from hoist.bench.table import GIB, Record
 
 _SETTING = ("how", "model_size", "scale", "time_scale", "size")
+_CLEARLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,19 @@ class Herd:
     curves: Mapping[str, Curve]
 
     def crossovers(self) -> list[tuple[str, str, int]]:
-        """(slower for few instances, not slower from so many on, that number) for each pair of storages that cross."""
+        """(first, second, the number of instances from which on the second is never slower) for each pair that crosses.
+
+        A pair whose last points lie within noise of each other is none.
+        """
         found = []
         for first in self.curves.values():
             for second in self.curves.values():
-                if first is second:
+                common = first.points.keys() & second.points.keys()
+                if first is second or not common:
                     continue
-                number = crossover(first.slowest, second.slowest)
-                if number is not None and number > min(first.points.keys() & second.points.keys()):
+                number, last = crossover(first.slowest, second.slowest), max(common)
+                clear = second.slowest[last] <= _CLEARLY * first.slowest[last]
+                if number is not None and number > min(common) and clear:
                     found.append((first.storage, second.storage, number))
         return found
 

@@ -55,14 +55,15 @@ def plot_herd(herd: Herd, path: Path) -> None:
     axes.minorticks_off()
     _label_seconds(axes)
     axes.set_xlabel("instances that start at once")
-    axes.set_ylabel("seconds until loaded: line the slowest, band from the median")
+    axes.set_ylabel("seconds until loaded (line: the slowest, band: from the median)", fontsize=9)
     axes.set_title(
         f"A model of {herd.model_size / 2**30:.2f} GiB; bandwidths at {herd.scale:g}, times at {herd.time_scale:.3f} "
         "of full scale, shown at full scale",
         fontsize=9,
     )
     axes.grid(visible=True, which="major", alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.plot([], [], "--", color=_GREY, linewidth=0.9, label="bytes over bandwidth")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(herd.curves) + 1, frameon=False)
     try:
         # No date in it: the same records draw the same file.
         more: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix.lower() == ".svg" else {}
@@ -81,7 +82,7 @@ def _draw(axes: Axes, curve: Curve, time_scale: float) -> None:
     low, high = [point.p50 / time_scale for point in points], [point.slowest / time_scale for point in points]
     axes.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
     ideal = [point.ideal / time_scale for point in points]
-    axes.plot(counts, ideal, "--", color=colour, linewidth=0.9, label=f"{curve.storage}, ideal")
+    axes.plot(counts, ideal, "--", color=colour, linewidth=0.9)
 
 
 def _label_seconds(axes: Axes) -> None:
