@@ -166,7 +166,21 @@ def build_parser() -> Root:
     )
 
     root = Root()
-    for group in (bring, load, fleet, mount, accelerate, image, look, cache, change, collect, bench, doctor, completion):
+    for group in (
+        bring,
+        load,
+        fleet,
+        mount,
+        accelerate,
+        image,
+        look,
+        cache,
+        change,
+        collect,
+        bench,
+        doctor,
+        completion,
+    ):
         group.add_to(root)
     return root
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from hoist.errors import LocalError
 from hoist.testing.servers.base import Answer, LocalServer, find_program, missing_programs
 from hoist.testing.servers.children import Children
-from hoist.testing.servers.ports import LOOPBACK, listens
+from hoist.testing.servers.ports import listens
 
 EXPORT = "/exp"
 _MEND = "sudo apt-get install -y --no-install-recommends nfs-ganesha nfs-ganesha-vfs libnfs13"
@@ -68,13 +68,13 @@ class GaneshaServer(LocalServer):
 
     @property
     def port(self) -> int:
-        """The port of 127.0.0.1 that it listens on."""
+        """The port that it listens on."""
         self._running()
         return self._port
 
     @property
     def url(self) -> str:
-        """`nfs://127.0.0.1:PORT/exp`: the export of `data_folder`."""
+        """`nfs://127.0.0.1:PORT/exp` but for another `address`: the export of `data_folder`."""
         return f"nfs://{self._host}{EXPORT}"
 
     def url_of(self, path: str) -> str:
@@ -103,7 +103,7 @@ class GaneshaServer(LocalServer):
         ]
         file = work / "ganesha.conf"
         file.write_text(
-            _CONFIGURATION.format(host=LOOPBACK, port=port, lease=self._lease, work=work, exports="".join(said))
+            _CONFIGURATION.format(host=self.address, port=port, lease=self._lease, work=work, exports="".join(said))
         )
         program = find_program("ganesha.nfsd")
         assert program is not None, "start() has asked unavailable()"
@@ -112,7 +112,7 @@ class GaneshaServer(LocalServer):
 
     def _exchange(self, method: str, target: str, headers: object, body: bytes) -> Answer:
         """It speaks no HTTP: that somebody takes the connection is an answer."""
-        with suppress(ConnectionError), socket.create_connection((LOOPBACK, self._port), timeout=5):
-            if listens(self._port, self.pids):
+        with suppress(ConnectionError), socket.create_connection((self.address, self._port), timeout=5):
+            if listens(self._port, self.pids, self.address):
                 return Answer(200, {}, b"")
         return Answer(503, {}, b"")
