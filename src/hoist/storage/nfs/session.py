@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hoist.storage.nfs.bulk import BulkWriter
+from hoist.storage.nfs.bulk import Bulk
 from hoist.storage.nfs.errors import NfsBroken, NfsStatus, status_of
 from hoist.storage.nfs.libnfs import Callback, Dirent, Stat, StatVfs, load
 from hoist.storage.nfs.place import CONNECT_SECONDS, SILENT_SECONDS, Place, resolved
@@ -43,7 +43,7 @@ class Session:
         self._pending: dict[int, Callable[[int, int | None], None]] = {}
         self._number = 0
         self._mounted = False
-        self._bulk: BulkWriter | None = None
+        self._bulk: Bulk | None = None
         self._callback = Callback(self._answered)
         self._poll = select.poll()
         self._polled: tuple[int, int] | None = None
@@ -147,10 +147,10 @@ class Session:
         return min(ends, default=len(buffer))
 
     @property
-    def bulk(self) -> BulkWriter:
-        """What writes; connected at its first use, ended with the session."""
+    def bulk(self) -> Bulk:
+        """What moves many bytes; connected at its first use, ended with the session."""
         if self._bulk is None:
-            self._bulk = BulkWriter(self._place)
+            self._bulk = Bulk(self._place)
         return self._bulk
 
     def _pipeline(self, ask: Callable[[], None], at_once: int, failed: list[NfsStatus | NfsBroken]) -> None:
