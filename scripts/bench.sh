@@ -23,7 +23,13 @@ mount=benchmarks/records/$day-mount.jsonl
 rm -f "$mount"
 echo "== mount: hoist bench mount --peer all"
 "$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" --markdown benchmarks/targets.md
+
+# The accelerator: a herd of 16 cold instances before a slow origin, and what it costs when it is warm.
+accelerator=benchmarks/records/$day-accelerator.jsonl
+rm -f "$accelerator"
+echo "== accelerator: hoist bench accelerator"
+"$hoist" bench accelerator --repeat "${REPEAT:-3}" --record "$accelerator" ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" "$mount" "$accelerator" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
