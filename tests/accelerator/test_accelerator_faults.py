@@ -17,6 +17,7 @@ from accelerator_fixtures import MIB, Accelerate, Bucket, Running
 
 import hoist
 from hoist.config import Config, StorageConfig
+from hoist.storage import accelerated
 from hoist.testing.servers import FaultServer, FolderOrigin, Rule
 from hoist.testing.servers.fault_kinds import Refusal
 from makers import noise
@@ -103,6 +104,20 @@ def test_it_is_gone_for_good(published: Bucket, accelerate: Accelerate) -> None:
     running = accelerate(f"{published.base}/in")
     running.stop()
     assert is_right(published.config([running.url]))
+
+
+def test_two_hold_each_slice_once_and_one_is_enough(
+    published: Bucket, accelerate: Accelerate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerated, "STRIPE_BYTES", 8 * MIB)
+    pair = [accelerate(f"{published.base}/in") for _ in range(2)]
+    config = published.config([running.url for running in pair])
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_right, [config] * 4))
+    assert sum(settled(running, "origin_bytes_total") for running in pair) < 1.02 * SIZE
+    assert len(slices(pair[0])) + len(slices(pair[1])) == SIZE // (8 * MIB)
+    pair[0].stop()
+    assert is_right(config)
 
 
 def test_altered_and_truncated_slices(published: Bucket, accelerate: Accelerate) -> None:

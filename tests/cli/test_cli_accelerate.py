@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import time
 import urllib.request
 from pathlib import Path
 
@@ -73,3 +75,23 @@ def test_it_serves_until_it_is_told_to_end(shell: Shell, tmp_path: Path) -> None
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
             process.communicate()
+
+
+def test_nginx_ends_with_it_however_it_ends(shell: Shell) -> None:
+    port = free_port()
+    process = shell.start(
+        *("accelerate", "--origin", "oss", "--listen", f"127.0.0.1:{port}"),
+        HOIST_STORAGE_OSS_ENDPOINT="http://127.0.0.1:1",
+    )
+    assert process.stdout is not None and "accelerating" in process.stdout.readline()
+    with socket.create_connection(("127.0.0.1", port), 5):
+        process.kill()
+        process.communicate()
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail("nginx outlived the process that watched it")
