@@ -16,7 +16,7 @@ from fleet_making import LOCATION, environ_of, is_there, publish_model, wait_unt
 from conftest import require
 from hoist.config import load_config
 from hoist.errors import InvalidReference, UsageError
-from hoist.fleet.instance import FAILED, LOADED, OVERDUE, PHASES, Spot, Task
+from hoist.fleet.instance import FAILED, LOADED, OVERDUE, PHASES, Instance, Spot, Task
 from hoist.fleet.local import LocalFleet, loaded_pids, proportional_bytes
 from hoist.testing.servers.nginx import NginxBucket
 
@@ -66,7 +66,7 @@ def test_instances_of_one_host_fetch_and_hold_one_copy(place: Place) -> None:
 
 def test_one_that_hangs_is_ended_at_its_deadline_and_the_others_are_unharmed(place: Place) -> None:
     task = Task(LOCATION, "fleet_functions:first_hangs", ("a.safetensors",))
-    told = []
+    told: list[Instance] = []
     with place.fleet.start(task, 3, deadline_seconds=DEADLINE) as running:
         found = running.wait(told.append)
         assert [each.state for each in found] == [OVERDUE, LOADED, LOADED]
@@ -188,7 +188,7 @@ def test_no_instance_outlives_the_command(place: Place, ending: signal.Signals, 
         text=True,
     )
     assert command.stdout
-    lines = []
+    lines: list[str] = []
     while not lines or lines[-1] != "}\n":
         lines.append(command.stdout.readline())
         assert lines[-1], "".join(lines)

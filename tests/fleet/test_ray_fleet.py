@@ -55,7 +55,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    ray = pytest.importorskip("ray") if os.environ.get("HOIST_REQUIRE_SERVERS") != "1" else __import__("ray")
+    ray: Any = pytest.importorskip("ray") if os.environ.get("HOIST_REQUIRE_SERVERS") != "1" else __import__("ray")
     require(NginxBucket)
     folder = tmp_path_factory.mktemp("ray")
     for label in ("v1", "v2", "v3"):

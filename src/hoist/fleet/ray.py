@@ -24,6 +24,7 @@ from hoist.fleet.warm import Warmed
 # An agent that has said nothing for so long is taken for dead; Ray itself usually says so before.
 _SILENT_SECONDS = 30.0
 _START_SECONDS = 60.0
+_AVOID_SECONDS = 15.0
 _LOOK_SECONDS = 0.1
 # Nodes may come back or be added meanwhile: an instance is not moved for ever.
 MOST_ATTEMPTS = 3
@@ -53,7 +54,7 @@ class RayFleet(Fleet):
             import ray
         except ModuleNotFoundError:
             raise LocalError("fleets on a cluster need ray: pip install 'hoist[ray]'") from None
-        self._ray = ray
+        self._ray: Any = ray
         self._owns = not ray.is_initialized()
         if self._owns:
             try:
@@ -61,6 +62,7 @@ class RayFleet(Fleet):
             except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
                 raise LocalError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
         self._nodes: dict[str, _Node] = {}
+        self._avoid: dict[str, float] = {}
         self._running: list[RayRunning] = []
 
     def start(
@@ -102,12 +104,14 @@ class RayFleet(Fleet):
         found = {each["NodeID"]: each for each in self._ray.nodes() if each["Alive"]}
         for gone in set(self._nodes) - set(found):
             del self._nodes[gone]
-        new = [self._add(name, each) for name, each in found.items() if name not in self._nodes]
-        for node in new:
-            with suppress(self._ray.exceptions.RayError):
-                self._ray.get(node.agent.hello.remote(), timeout=_START_SECONDS)
-                node.heard = time.monotonic()
-                self._nodes[node.id] = node
+        now = time.monotonic()
+        new = [name for name in found if name not in self._nodes and self._avoid.get(name, 0.0) <= now]
+        if not new and not self._nodes:
+            new = list(found)
+        made = {name: self._add(name, found[name]) for name in new}
+        for name in self.get_all({name: node.agent.hello.remote() for name, node in made.items()}, _START_SECONDS):
+            made[name].heard = time.monotonic()
+            self._nodes[name] = made[name]
         if not self._nodes:
             raise LocalError("no node of the Ray cluster can start instances")
         return self._nodes
@@ -119,6 +123,8 @@ class RayFleet(Fleet):
     def lose(self, node: _Node) -> None:
         """The node, or its agent, is dead; a node that lives gets a new agent when it is wanted again."""
         self._nodes.pop(node.id, None)
+        # The cluster may take the node for alive for some seconds yet.
+        self._avoid[node.id] = time.monotonic() + _AVOID_SECONDS
         with suppress(Exception):
             self._ray.kill(node.agent)
 
@@ -132,12 +138,16 @@ class RayFleet(Fleet):
         """What is raised of an agent that is dead."""
         return self._ray.exceptions.RayError  # type: ignore[no-any-return]
 
-    def get_all(self, answers: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers of several agents; those of dead ones are left out."""
+    def get_all(self, answers: Mapping[str, Any], seconds: float = _SILENT_SECONDS) -> dict[str, Any]:
+        """The answers of several agents that come within that time; those of dead ones are left out."""
+        if not answers:
+            return {}
+        ready, _ = self._ray.wait(list(answers.values()), num_returns=len(answers), timeout=seconds)
         found = {}
         for name, answer in answers.items():
-            with suppress(self._ray.exceptions.RayError):
-                found[name] = self._ray.get(answer, timeout=_SILENT_SECONDS)
+            if answer in ready:
+                with suppress(self._ray.exceptions.RayError):
+                    found[name] = self._ray.get(answer)
         return found
 
     def close(self) -> None:
