@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from image_makers import MIB, image_at, manifest_of, model_folder, need_program, put_base, tar_of
+from image_makers import MIB, image_at, manifest_of, model_folder, need_program
 
 from hoist.config import Config
 from hoist.errors import StorageNotFound, StorageUnsupported, VersionNotFound
