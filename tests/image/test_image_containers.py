@@ -101,7 +101,13 @@ def containerd() -> Iterator[list[str]]:
     children = Children("containerd")
     # A socket's path must be short.
     folder = children.folder
-    plugins = ["grpc.v1.cri", "snapshotter.v1.btrfs", "snapshotter.v1.devmapper", "snapshotter.v1.zfs", "internal.v1.opt"]
+    plugins = [
+        "grpc.v1.cri",
+        "snapshotter.v1.btrfs",
+        "snapshotter.v1.devmapper",
+        "snapshotter.v1.zfs",
+        "internal.v1.opt",
+    ]
     (folder / "config.toml").write_text(
         f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
         f"disabled_plugins = {json.dumps([f'io.containerd.{each}' for each in plugins])}\n"

@@ -63,7 +63,12 @@ def buildah(tmp_path: Path) -> Iterator[list[str]]:
 
 def run(*words: str, check: bool = True) -> str:
     done = subprocess.run(
-        words, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"BUILDAH_ISOLATION": "chroot"}
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"BUILDAH_ISOLATION": "chroot"},
     )
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done.stdout
