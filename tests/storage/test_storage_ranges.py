@@ -11,6 +11,7 @@ import pytest
 from range_server import DATA, SECRET, Server
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnavailable
+from hoist.storage.answers import Broken
 from hoist.storage.patience import Patience
 from hoist.storage.ranges import RangeClient
 
@@ -87,12 +88,12 @@ def test_first_and_last_bytes(read: Read, manner: str) -> None:
         ("416", Damaged),
         ("unsaid-206", StorageUnavailable),
         ("nonsense-range", StorageUnavailable),
-        ("short", StorageUnavailable),
-        ("short-whole", StorageUnavailable),
-        ("chunked-short", StorageUnavailable),
+        ("short", Broken),
+        ("short-whole", Broken),
+        ("chunked-short", Broken),
         ("stalled", StorageUnavailable),
         ("silent", StorageUnavailable),
-        ("reset", StorageUnavailable),
+        ("reset", Broken),
         ("reset-at-once", StorageUnavailable),
         ("not-http", StorageUnavailable),
         ("404", FileNotFound),
