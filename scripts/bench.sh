@@ -23,7 +23,13 @@ mount=benchmarks/records/$day-mount.jsonl
 rm -f "$mount"
 echo "== mount: hoist bench mount --peer all"
 "$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" --markdown benchmarks/targets.md
+
+# Images beside skopeo and podman, on a docker-registry: pushes, pulls, an update, a load by range, memory.
+image=benchmarks/records/$day-image.jsonl
+rm -f "$image"
+echo "== image: hoist bench image --peer all"
+"$hoist" bench image --peer all --repeat "${REPEAT:-3}" --record "$image" ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" "$mount" "$image" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what the tests use and PyPI does not have: Ceph's radosgw, nginx, fio, fuse3 for mounts without root, a
-# registry, and the tools of container images (skopeo, umoci, buildah, podman) with a static busybox to put into them.
+# registry, and the tools of container images (skopeo, umoci, buildah, podman, containerd) with a static busybox to put
+# into them, and the OCI image specification's schemas.
 # Debian and Ubuntu, as root or with passwordless sudo; does nothing when they are there. Without them the tests
 # that need them are skipped, so this fails only where they must not be: when CI is set.
 set -u
@@ -9,8 +10,9 @@ declare -A package_of=(
   [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [radosgw]=radosgw [radosgw-admin]=ceph-common [ceph]=ceph-common
   [monmaptool]=ceph-base [nginx]=nginx-light [fusermount3]=fuse3 [fio]=fio
   [docker-registry]=docker-registry [skopeo]=skopeo [umoci]=umoci [buildah]=buildah [podman]=podman [runc]=runc
-  [busybox]=busybox-static
+  [busybox]=busybox-static [ctr]=containerd
 )
+schemas=/usr/share/gocode/src/github.com/opencontainers/image-spec/schema
 policy=/usr/sbin/policy-rc.d
 export PATH="$PATH:/usr/local/sbin:/usr/sbin"
 
@@ -24,6 +26,7 @@ packages=()
 for program in "${!package_of[@]}"; do
   command -v "$program" >/dev/null || packages+=("${package_of[$program]}")
 done
+[ -d "$schemas" ] || packages+=(golang-github-opencontainers-image-spec-dev)
 if [ ${#packages[@]} -eq 0 ]; then
   echo "install-servers: all are installed already"
   exit 0

@@ -17,7 +17,7 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount"),
-    ("fleet",),
+    ("image", "fleet"),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),

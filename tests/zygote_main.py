@@ -19,14 +19,17 @@ import torch  # noqa: F401
 import hoist.bench
 import hoist.cli
 import hoist.cli.bring
+import hoist.cli.image
 import hoist.cli.load
 import hoist.cli.look
 import hoist.cli.progress
-import hoist.tensors.timing
+import hoist.image.verbs
+import hoist.storage.image.open_image
 import hoist.storage.open_bucket
 import hoist.storage.open_directory
 import hoist.tensors.checkpoint
 import hoist.tensors.safetensors
+import hoist.tensors.timing
 import hoist.verbs
 
 _NOBODY = 65534

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    ray: Any = pytest.importorskip("ray") if os.environ.get("HOIST_REQUIRE_SERVERS") != "1" else __import__("ray")
+    if os.environ.get("HOIST_REQUIRE_SERVERS") != "1":
+        pytest.importorskip("ray")
+    ray: Any = import_module("ray")
     require(NginxBucket)
     folder = tmp_path_factory.mktemp("ray")
     for label in ("v1", "v2", "v3"):

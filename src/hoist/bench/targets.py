@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hoist.bench.comparison import Case, Summary, cases
+from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
 from hoist.bench.table import Record
 from hoist.bench.target import Target
@@ -24,7 +25,7 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    return [target.row for target in [*found, *mount_targets(records)]]
+    return [target.row for target in [*found, *mount_targets(records), *image_targets(records)]]
 
 
 def _kind(case: Case) -> str:

@@ -118,12 +118,14 @@ def run_targets(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.comparison import load_markdown, markdown_table
+    from hoist.bench.image_table import image_markdown
     from hoist.bench.mount_table import mount_markdown
     from hoist.bench.records import read_records
     from hoist.bench.targets import HEADINGS, target_rows
 
     records = [record for file in args.files for record in read_records(Path(file))]
-    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records), *mount_markdown(records)]
+    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records)]
+    lines += [*mount_markdown(records), *image_markdown(records)]
     if args.markdown:
         write_text(args.markdown, ["# Targets, and what was measured", "", *_origin(records), "", *lines])
     else:
@@ -259,6 +261,7 @@ def teller(args: Namespace) -> Any:
     """Takes each record as it comes: to the file of --record, and to standard error in words."""
     from pathlib import Path
 
+    from hoist.bench.image_table import image_line
     from hoist.bench.mount_table import mount_line
     from hoist.bench.records import append_records
 
@@ -270,6 +273,8 @@ def teller(args: Namespace) -> Any:
             return
         if record["bench"] == "mount":
             line = mount_line(record)
+        elif record["bench"] == "image":
+            line = image_line(record)
         elif "skipped" in record:
             line = f"{record['loader']}: not measured: {record['skipped']}"
         elif record["bench"] == "select":
@@ -288,14 +293,16 @@ def teller(args: Namespace) -> Any:
 def finish(args: Namespace, records: list[dict[str, Any]]) -> None:
     """Show the tables or the JSON."""
     from hoist.bench.comparison import load_markdown, load_tables
+    from hoist.bench.image_table import image_markdown, image_tables
     from hoist.bench.mount_table import mount_markdown, mount_tables
 
     if args.markdown:
-        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records)])
+        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records), *image_markdown(records)])
     if args.json:
         print_json(records)
         return
-    print("\n".join(printable(line) if line else line for line in ["", *load_tables(records), *mount_tables(records)]))
+    tables = [*load_tables(records), *mount_tables(records), *image_tables(records)]
+    print("\n".join(printable(line) if line else line for line in ["", *tables]))
 
 
 def write_text(file: str, lines: Sequence[str]) -> None:

@@ -149,10 +149,10 @@ def completes(action: argparse.Action, what: str) -> None:
 
 def build_parser() -> Root:
     """The parser with all verbs."""
-    from hoist.cli import bench, bring, cache, change, collect, completion, doctor, fleet, load, look, mount
+    from hoist.cli import bench, bring, cache, change, collect, completion, doctor, fleet, image, load, look, mount
 
     root = Root()
-    for group in (bring, load, fleet, mount, look, cache, change, collect, bench, doctor, completion):
+    for group in (bring, load, fleet, mount, image, look, cache, change, collect, bench, doctor, completion):
         group.add_to(root)
     return root
 

@@ -221,7 +221,8 @@ def _check_links(links: Iterable[FileEntry], files: Mapping[str, FileEntry]) -> 
         whole.update(way)
 
 
-def _file_kind(path: str) -> str:
+def file_kind(path: str) -> str:
+    """What a file is in ModelPack's words: `weight`, `weight.config`, `code` or `doc`."""
     lower = path.lower()
     if lower.endswith(_WEIGHTS):
         return "weight"
@@ -230,9 +231,16 @@ def _file_kind(path: str) -> str:
     return "code" if lower.endswith(_CODE) else "weight.config"
 
 
+def file_format(files: Iterable[FileEntry]) -> str:
+    """The format of the weights in ModelPack's words; empty if they have none, or several."""
+    paths = [file.path.lower() for file in files]
+    found = [name for name, ends in _FORMATS.items() if any(path.endswith(ends) for path in paths)]
+    return found[0] if len(found) == 1 else ""
+
+
 def _config_document(files: tuple[FileEntry, ...], blocks: Blob) -> bytes:
-    found = [name for name, ends in _FORMATS.items() if any(file.path.lower().endswith(ends) for file in files)]
-    config: dict[str, Any] = {"format": found[0]} if len(found) == 1 else {}
+    found = file_format(files)
+    config: dict[str, Any] = {"format": found} if found else {}
     diff_ids = [*(file.digest for file in files), blocks.digest]
     return _canonical({"descriptor": {}, "config": config, "modelfs": {"type": "layers", "diffIds": diff_ids}})
 
@@ -242,7 +250,7 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
 
 
 def _layer(entry: FileEntry) -> dict[str, Any]:
-    media_type = _FILE_TYPE.format(_file_kind(entry.path))
+    media_type = _FILE_TYPE.format(file_kind(entry.path))
     annotations = {FILEPATH: entry.path} | ({LINK: entry.link} if entry.link else {})
     return _descriptor(media_type, entry.digest, entry.size) | {"annotations": annotations}
 

@@ -194,14 +194,15 @@ def _descriptor(item: object) -> Descriptor | None:
 
 def _nobody(config: str) -> bytes:
     """A manifest that nothing else names."""
-    empty = "application/vnd.oci.empty.v1+json"
+    # The image specification wants one layer at least: the empty one that it has for this.
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": len(EMPTY_CONFIG)}
     return json.dumps(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": "application/vnd.dev.hoist.removed.v1",
-            "config": {"mediaType": empty, "digest": config, "size": len(EMPTY_CONFIG)},
-            "layers": [],
+            "config": empty,
+            "layers": [empty],
             "annotations": {"dev.hoist.removed": secrets.token_hex(16)},
         }
     ).encode()
