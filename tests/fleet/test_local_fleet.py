@@ -49,14 +49,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def test_instances_of_one_host_fetch_and_hold_one_copy(place: Place) -> None:
     sent = place.server.traffic()[1]
-    with place.fleet.start(Task(LOCATION), 6) as running:
+    with place.fleet.start(Task(LOCATION, "fleet_functions:touches"), 6) as running:
         found = running.wait()
         assert [each.state for each in found] == [LOADED] * 6, found
         assert place.server.traffic()[1] - sent <= 1.05 * place.size
         assert sum(each.fetched_bytes for each in found) <= 1.05 * place.size
         assert all(each.fetched_bytes + each.cached_bytes >= 0.99 * place.size for each in found)
         held = proportional_bytes(loaded_pids(found))
-        assert held < 2 * place.size, "the tensors of six processes are one copy in memory"
+        assert place.size <= held < 3.5 * place.size, "the tensors of six processes are one copy in memory"
     assert set(found[0].phases) == set(PHASES)
     assert found[0].seconds is not None
     assert sum(found[0].phases.values()) == pytest.approx(found[0].seconds, rel=0.05, abs=0.05)
