@@ -33,7 +33,7 @@ class Cluster:
         self.folder = folder
         self.server = server
         args = [self._node(number) for number in range(NODES)]
-        self.inner = RayCluster(initialize_head=True, head_node_args=args[0])
+        self.inner: Any = RayCluster(initialize_head=True, head_node_args=args[0])
         self.nodes: list[Any] = [self.inner.head_node, *(self.inner.add_node(**each) for each in args[1:])]
         self.inner.wait_for_nodes()
         self.fleet: RayFleet
