@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Cluster:
         self.folder = folder
         self.server = server
         args = [self._node(number) for number in range(NODES)]
-        self.inner = RayCluster(initialize_head=True, head_node_args=args[0])
+        self.inner: Any = RayCluster(initialize_head=True, head_node_args=args[0])
         self.nodes: list[Any] = [self.inner.head_node, *(self.inner.add_node(**each) for each in args[1:])]
         self.inner.wait_for_nodes()
         self.fleet: RayFleet
@@ -55,7 +56,9 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    ray: Any = pytest.importorskip("ray") if os.environ.get("HOIST_REQUIRE_SERVERS") != "1" else __import__("ray")
+    if os.environ.get("HOIST_REQUIRE_SERVERS") != "1":
+        pytest.importorskip("ray")
+    ray: Any = import_module("ray")
     require(NginxBucket)
     folder = tmp_path_factory.mktemp("ray")
     for label in ("v1", "v2", "v3"):

@@ -99,7 +99,7 @@ def run_fleet(args: Namespace) -> int:
             _print(args.location, found)
         if args.hold:
             sys.stdout.flush()
-            while any(each.state == LOADED for each in running.wait()):
+            while any(each.state == LOADED for each in running.wait(teller.failed)):
                 time.sleep(_EVERY_SECONDS)
     return 0 if all(each.state == LOADED for each in found) else 1
 
@@ -138,11 +138,16 @@ class _Teller:
         self._known: dict[int, Instance] = {}
         self._told = time.monotonic()
 
-    def told(self, instance: Instance) -> None:
+    def failed(self, instance: Instance) -> None:
+        """Note it, and say so if something is new that went wrong with it."""
         before = self._known.get(instance.number)
         self._known[instance.number] = instance
         if instance.error and (before is None or before.error != instance.error):
             warn(f"instance {instance.number} on {instance.node}: {instance.error}")
+
+    def told(self, instance: Instance) -> None:
+        """Note it; now and then, say how far all are."""
+        self.failed(instance)
         now = time.monotonic()
         if not self._quiet and now - self._told >= _EVERY_SECONDS:
             self._told = now

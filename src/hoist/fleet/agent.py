@@ -26,6 +26,7 @@ class _Started:
 
     stop: Event = field(default_factory=Event)
     waiting: list[tuple[Thread, LocalRunning]] = field(default_factory=list)
+    known: dict[int, Instance] = field(default_factory=dict)
     news: dict[int, Instance] = field(default_factory=dict)
 
 
@@ -105,4 +106,6 @@ class Agent:
 
     def _note(self, started: _Started, instance: Instance) -> None:
         with self._lock:
-            started.news[instance.number] = replace(instance, node=self._node)
+            if started.known.get(instance.number) != instance:
+                started.known[instance.number] = instance
+                started.news[instance.number] = replace(instance, node=self._node)

@@ -46,6 +46,9 @@ class Process:
         with suppress(BlockingIOError):
             while got := os.read(self.events, _READ_BYTES):
                 self._text += got
+            # It has closed its end, as a function that becomes a daemon may, and tells nothing more.
+            os.close(self.events)
+            self.events = -1
         *lines, self._text = self._text.split(b"\n")
         return [json.loads(line) for line in lines]
 

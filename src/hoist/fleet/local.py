@@ -145,7 +145,8 @@ class LocalRunning(Running):
         """Wait up to so long for anything new, and take what there is."""
         with selectors.DefaultSelector() as selector:
             for process in self._processes.values():
-                selector.register(process.events, selectors.EVENT_READ)
+                if process.events >= 0:
+                    selector.register(process.events, selectors.EVENT_READ)
                 if process.pidfd is not None:
                     selector.register(process.pidfd, selectors.EVENT_READ)
             if self._launcher.hears:

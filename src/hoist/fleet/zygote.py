@@ -1,8 +1,9 @@
 """A process that has imported torch and loaders once, and forks an instance for each order: eight start as fast as one.
 
 `python -m hoist.fleet.zygote` gets each order as two pipes (its input and output) and an open log over the socket that is
-its standard input, and answers with the instance's pid and a descriptor of it; later with how it ended. It has one thread
-and no device, so that a fork of it is as good as a new process; a user's module is imported only in the fork.
+its standard input, and answers with the instance's pid and a descriptor of it; later with how it ended. It has no device and
+no threads but those of the linear algebra library, which restarts them in a fork, so that a fork is as good as a new
+process; a user's module is imported only there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def main() -> None:
     # The terminal's Ctrl-C is the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if find_spec("torch"):
+        import hoist.storage.open_bucket
+        import hoist.storage.open_directory
+        import hoist.tensors.load
         import hoist.tensors.timing
 
         hoist.tensors.timing.import_torch("cpu")

@@ -52,7 +52,7 @@ class TrustedFiles:
             self._prune()
 
     def take_turn(self, name: str, size: int, *, wait: bool) -> int | None:
-        """Take the turn to verify the file of that identity, and with `wait` wait for who has it: afterwards it may be known.
+        """Take the turn to verify the file of that identity, and with `wait` wait for who has it; then it may be known.
 
         A descriptor that is the turn, to be closed; None if somebody else has it still, or this user may not write there.
         Nobody who has a turn may wait for another, or two could for ever.
