@@ -23,7 +23,13 @@ mount=benchmarks/records/$day-mount.jsonl
 rm -f "$mount"
 echo "== mount: hoist bench mount --peer all"
 "$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" --markdown benchmarks/targets.md
+
+# Many instances at once, from each storage behind a link of a quarter of its bandwidth (as root; else by a wrapper).
+herd=benchmarks/records/$day-herd.jsonl
+rm -f "$herd"
+echo "== herd: hoist bench herd"
+"$hoist" bench herd --repeat "${REPEAT:-3}" --record "$herd" --plot benchmarks/herd.svg ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" "$mount" "$herd" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
