@@ -24,12 +24,18 @@ rm -f "$mount"
 echo "== mount: hoist bench mount --peer all"
 "$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
 
+# Images beside skopeo and podman, on a docker-registry: pushes, pulls, an update, a load by range, memory.
+image=benchmarks/records/$day-image.jsonl
+rm -f "$image"
+echo "== image: hoist bench image --peer all"
+"$hoist" bench image --peer all --repeat "${REPEAT:-3}" --record "$image" ${FOLDER:+--folder "$FOLDER"}
+
 # Many instances at once, from each storage behind a link of a quarter of its bandwidth (as root; else by a wrapper).
 herd=benchmarks/records/$day-herd.jsonl
 rm -f "$herd"
 echo "== herd: hoist bench herd"
 "$hoist" bench herd --repeat "${REPEAT:-3}" --record "$herd" --plot benchmarks/herd.svg ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" "$herd" --markdown benchmarks/targets.md
+"$hoist" bench targets "$suite" "$mount" "$image" "$herd" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

@@ -220,8 +220,8 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, where: str) -> None
     source = tmp_path / "source"
     source.mkdir()
     with (source / "w.bin").open("wb") as file:
-        for number in range(64):
-            file.write(noise(8 * MIB, number % 3))
+        for piece in [noise(8 * MIB), noise(8 * MIB, 1)] * 32:
+            file.write(piece)
     for number in range(24):
         (source / f"{number}.small").write_bytes(noise(3 * MIB, number))
     publish(source, directory_storage(tmp_path / "models"), "m/big:v1")

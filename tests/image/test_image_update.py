@@ -201,6 +201,24 @@ def test_every_platform_of_an_index(tmp_path: Path, config: Config, models: Path
             assert digest_of(layers[child["platform"]["architecture"]]) == manifest["layers"][0]["digest"]
 
 
+def test_attestations_in_an_index_stay_with_the_index_before(config: Config, models: Path, target: str) -> None:
+    with image_at(target) as image:
+        old = image.place.manifest("app", "v5")
+        attestation = put_base(image, [tar_of({"x": b"y"})], reference="att") | {
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.digest": old.digest},
+        }
+        child = {"mediaType": MANIFEST, "digest": old.digest, "size": len(old.data)}
+        platform = {"os": "linux", "architecture": "amd64"}
+        put_index(image, [child | {"platform": platform}, attestation])
+        before = image.place.manifest("app", "v5")
+    done = update(target, [f"{models}//sd15/any:v6"], config=config)
+    assert done.stale == (attestation["digest"],)
+    with image_at(target) as image:
+        assert [each["platform"] for each in manifest_of(image)["manifests"]] == [platform]
+        assert image.place.manifest("app", before.digest).data == before.data
+
+
 def test_zstd_for_what_changed(tmp_path: Path, config: Config, models: Path, target: str) -> None:
     update(target, [f"{models}//sd15/any:v6"], compress="zstd", config=config)
     assert_holds(tree_of(target, tmp_path / "tree"), "v6", V6)

@@ -189,7 +189,7 @@ def test_urls_that_mean_nothing(tmp_path: Path) -> None:
         open_storage(StorageConfig("x", "s3://b", ca_bundle=str(tmp_path / "bad.pem")), environ)
 
 
-@pytest.mark.parametrize("config", [StorageConfig("x", "oci://r/p"), StorageConfig("x", "s3://b", kind="accl")])
+@pytest.mark.parametrize("config", [StorageConfig("x", "accl://r/p"), StorageConfig("x", "s3://b", kind="accl")])
 def test_what_a_later_release_has(config: StorageConfig) -> None:
     with pytest.raises(StorageUnsupported, match="yet"):
         open_storage(config, {})

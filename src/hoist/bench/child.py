@@ -217,6 +217,48 @@ def _reading(task: Mapping[str, Any]) -> dict[str, Any]:
     return run_reading(task)
 
 
+def _programs(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Commands one after the other, as their users run them: start and end count, memory is the largest one's."""
+    from hoist.bench.measuring import measured
+    from hoist.bench.peers.base import Loaded
+    from hoist.bench.peers.copying import run_program
+
+    def run() -> Loaded:
+        for words in task["commands"]:
+            run_program(words)
+        return Loaded(None)
+
+    _, figures = measured(run)
+    return {**figures, "peak_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}
+
+
+def _own(task: Mapping[str, Any]) -> dict[str, Any]:
+    """One of Hoist's verbs; memory is that of the whole process, with what it imports."""
+    from hoist.bench.measuring import measured, status_bytes
+    from hoist.bench.peers.base import Loaded
+    from hoist.image.verbs import update
+    from hoist.verbs import publish, pull
+
+    def run() -> Loaded:
+        first, second = task["words"]
+        if task["verb"] == "update":
+            update(first, [second])
+        elif task["verb"] == "publish":
+            publish(first, second)
+        else:
+            pull(first, second)
+        return Loaded(None)
+
+    _, figures = measured(run)
+    return {**figures, "peak_bytes": status_bytes("VmHWM")}
+
+
+def _image_limit(task: Mapping[str, Any]) -> dict[str, Any]:
+    from hoist.bench.image_limits import run_limit
+
+    return run_limit(task)
+
+
 def _scale(task: Mapping[str, Any]) -> dict[str, Any]:
     from hoist.bench.small import describe_terabyte
 
@@ -233,6 +275,9 @@ _TASKS = {
     "verb": _verb,
     "reading": _reading,
     "scale": _scale,
+    "programs": _programs,
+    "own": _own,
+    "image-limit": _image_limit,
 }
 
 if __name__ == "__main__":

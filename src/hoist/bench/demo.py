@@ -1,4 +1,5 @@
-"""The main job on this machine, start to end: make checkpoints, publish them to a directory and a bucket, switch.
+"""The main job on this machine, start to end: make checkpoints, publish them to a directory, a bucket and a registry
+of images where there is one, switch.
 
 Everything lies in one temporary folder, and everything it starts, it ends.
 """
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoist.bench.fixtures import FIXTURES, Fixture, build
+from hoist.bench.machine import machine_facts
 from hoist.bench.measuring import available_memory
+from hoist.bench.records import make_record
 from hoist.bench.stage import isolated_config
 from hoist.bench.switch import Options, Target, run_switches
+from hoist.bench.table import is_switch
 from hoist.config import Config
 from hoist.errors import LocalError
 from hoist.progress import Progress
+from hoist.testing.servers import DockerRegistry
 from hoist.transfer.publish import Published
 from hoist.verbs import publish
 
@@ -29,6 +34,11 @@ if TYPE_CHECKING:
 
 DEFAULT_SCALE = 0.2
 BUCKET = "models"
+IMAGE = "image"
+# Of images some are enough: pulling takes long, and so the demo would. A small one, a zip, and the largest.
+IN_IMAGES = ("sd15/anything-v5.0", "sd15/pastelmix", "sdxl/sd-xl-base")
+# The files, the directory and the bucket; and the registry, and what is pulled of it.
+_ROOM, _ROOM_IMAGES = 3, 5
 # A node of radosgw keeps the demo's objects in memory: it needs them to fit several times.
 _MEMORY_FACTOR = 4
 _MEMORY_FLOOR = 2 << 30
@@ -53,12 +63,13 @@ def run_demo(
     folder: Path | None = None,
     fixtures: Sequence[Fixture] = FIXTURES,
     options: Options | None = None,
+    images: bool = True,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Run it. `scale` shrinks the models' widths; `server` is rclone, radosgw or moto (default: the most real one that
-    is here); `folder` is where the temporary folder is made; `options` are those of the switch; `say` is told of each
-    step.
+    is here); `folder` is where the temporary folder is made; `options` are those of the switch; `images`: in a
+    registry too, where there is one; `say` is told of each step.
 
     Raises LocalError where there is no room or no server, and what the verbs may.
     """
@@ -66,35 +77,55 @@ def run_demo(
     shown = progress or Progress()
     options = replace(options or Options(), folder=folder)
     size = sum(fixture.size_at(scale) for fixture in fixtures)
-    with tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name, _serve(server, size) as s3:
+    with (
+        tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name,
+        _serve(server, size) as s3,
+        _serve_images(Path(name) / "images", images) as registry,
+    ):
         home = Path(name)
-        _check_room(home, 3 * size)
+        _check_room(home, (_ROOM_IMAGES if registry else _ROOM) * size)
         say(f"making {len(fixtures)} checkpoints of real Stable Diffusion layout, {size / 2**30:.2f} GiB")
         shown.begin("making checkpoints", size)
         files = [build(fixture, home / "files", scale=scale, on_progress=shown.advance) for fixture in fixtures]
         shown.end()
-        config = _configure(home, s3)
+        config = _configure(home, s3, registry)
+        in_images = [fixture for fixture in fixtures if fixture.model in IN_IMAGES] or fixtures[:1]
         published: dict[str, list[Published]] = {}
-        for storage in ("nas", "oss"):
-            say(f"publishing them to {storage} ({'a directory' if storage == 'nas' else f'a bucket on {s3.name}'})")
-            # Each byte is read and digested, then sent.
-            shown.begin(f"publishing to {storage}", 2 * size)
-            published[storage] = [
-                publish(file, f"{storage}//{fixture.model}:{fixture.version}", config=config, progress=_Part(shown))
-                for fixture, file in zip(fixtures, files, strict=True)
-            ]
-            shown.end()
+        for storage in ("nas", "oss", *([IMAGE] if registry else [])):
+            chosen = [item for item in zip(fixtures, files, strict=True) if storage != IMAGE or item[0] in in_images]
+            say(f"publishing {len(chosen)} of them to {storage} ({where_of(storage, s3.name)})")
+            published[storage] = _publish(chosen, storage, config, shown)
         say("switching from model to model, first and second time, with Hoist and with a plain loader")
-        # For an rclone server the objects are plain files here: their page cache can be emptied too.
-        served = s3.data_folder / BUCKET if s3.name == "rclone" else None
-        shown.begin("switching", 2 * 4 * size)
-        records = run_switches(
-            [Target("nas"), Target("oss", served)], config, options, _advancing(shown, options.repeat)
-        )
+        # For an rclone server the objects are plain files here: their page cache can be emptied too. So are a registry's.
+        targets = [Target("nas"), Target("oss", s3.data_folder / BUCKET if s3.name == "rclone" else None)]
+        targets += [Target(IMAGE, registry.data_folder)] if registry else []
+        image_size = sum(fixture.size_at(scale) for fixture in in_images) if registry else 0
+        shown.begin("switching", 2 * 4 * size + 6 * image_size)
+        records = run_switches(targets, config, options, _advancing(shown, options.repeat))
         shown.end()
-        same = all(a.digest == b.digest for a, b in zip(published["nas"], published["oss"], strict=True))
+        if images and registry is None:
+            missing = {"storage": IMAGE, "kind": IMAGE, "loader": IMAGE, "skipped": DockerRegistry.unavailable()}
+            records.append(make_record("switch", machine_facts(), missing))
+        digests = {(item.version, item.digest) for items in published.values() for item in items}
+        same = len(digests) == len(fixtures)
         real = {fixture.file_name: fixture.listed_gib for fixture in fixtures}
         return Demo(records, s3.name, published, same, real, time.monotonic() - began)
+
+
+def _publish(chosen: Sequence[tuple[Fixture, Path]], storage: str, config: Config, shown: Progress) -> list[Published]:
+    # Each byte is read and digested, then sent.
+    shown.begin(f"publishing to {storage}", 2 * sum(file.stat().st_size for _, file in chosen))
+    found = [
+        publish(file, f"{storage}//{fixture.model}:{fixture.version}", config=config, progress=_Part(shown))
+        for fixture, file in chosen
+    ]
+    shown.end()
+    return found
+
+
+def where_of(storage: str, server: str) -> str:
+    """What one of the demo's storages is, in words."""
+    return {"nas": "a directory", IMAGE: "container images in a registry"}.get(storage, f"a bucket on {server}")
 
 
 class _Part(Progress):
@@ -106,7 +137,7 @@ class _Part(Progress):
 
 def _advancing(progress: Progress, repeat: int) -> Callable[[dict[str, Any]], None]:
     def note(record: dict[str, Any]) -> None:
-        if record["bench"] == "switch":
+        if is_switch(record):
             progress.advance(record["size"] // repeat)
 
     return note
@@ -127,6 +158,16 @@ def _serve(wanted: str | None, size: int) -> Iterator[S3Server]:
         yield server
 
 
+@contextmanager
+def _serve_images(folder: Path, wanted: bool) -> Iterator[DockerRegistry | None]:
+    """The registry of the demo, with its data in `folder`; None where it is not wanted or not installed."""
+    if not wanted or DockerRegistry.unavailable():
+        yield None
+        return
+    with DockerRegistry(folder) as registry:
+        yield registry
+
+
 def _check_room(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < need:
@@ -136,8 +177,9 @@ def _check_room(folder: Path, need: int) -> None:
         )
 
 
-def _configure(home: Path, s3: S3Server) -> Config:
+def _configure(home: Path, s3: S3Server, registry: DockerRegistry | None) -> Config:
     """A hoist.toml of the demo's own, and an environment that leads only to it."""
     (home / "nas").mkdir()
     nas, oss = home / "nas", f'url = "s3://{BUCKET}"\nendpoint = "{s3.endpoint}"\nregion = "{s3.region}"'
-    return isolated_config(home, f'[storage.nas]\nurl = "{nas}"\n\n[storage.oss]\n{oss}\n', s3)
+    image = f'[storage.{IMAGE}]\nurl = "oci://{registry.host}/models"\n' if registry else ""
+    return isolated_config(home, f'[storage.nas]\nurl = "{nas}"\n\n[storage.oss]\n{oss}\n\n{image}', s3)

@@ -66,7 +66,7 @@ def raw_limit(subject: Subject, limit: str) -> dict[str, Any]:
     `limit` is `direct` or `cached` for a file, `get` for an object, `put` for parts of as many bytes beside it.
     """
     if limit == "put":
-        return _best(put_rates(subject))
+        return best_rate(put_rates(subject))
     if limit == "get":
         from hoist.read.connect import open_location
         from hoist.storage.tree import TreeStorage
@@ -77,10 +77,11 @@ def raw_limit(subject: Subject, limit: str) -> dict[str, Any]:
             reader = url_reader(storage.objects.url(layout.file_key(opened.version, subject.file)))
     else:
         reader = (direct_reader if limit == "direct" else cached_reader)(Path(subject.local))
-    return _best(rates_of(subject.size, reader, ALL_DEPTHS[limit]))
+    return best_rate(rates_of(subject.size, reader, ALL_DEPTHS[limit]))
 
 
-def _best(rates: Mapping[int, float]) -> dict[str, Any]:
+def best_rate(rates: Mapping[int, float]) -> dict[str, Any]:
+    """The best rate and the depth that gave it, with the rates of all depths, for a record."""
     depth = max(rates, key=lambda depth: rates[depth])
     return {"bytes_per_second": rates[depth], "depth": depth, "rates": {str(key): rate for key, rate in rates.items()}}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -42,13 +42,19 @@ _HASH_BYTES = 8 << 20
 class Switch:
     """One switch: the model's location; `hashed`: a first load, for which a plain loader hashes the file; the order.
 
-    `path`: where a mount shows the file.
+    `path`: where a mount shows the file. `folder`: where an image is pulled to, missing before a first switch; `podman`: a
+    podman that keeps its images there, as words, with the `image`, whether it takes TLS, and the file's path in it.
     """
 
     location: str
     hashed: bool
     access: Access = "sequential"
     path: str | None = None
+    folder: str | None = None
+    podman: Sequence[str] = ()
+    image: str = ""
+    tls: bool = True
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def load_plainly(switch: Switch) -> Loaded:
         storage = opened.storage
         objects = storage.objects if isinstance(storage, TreeStorage) else None
         if isinstance(objects, DirectoryObjects):
-            return _plain_directory(objects.root / key, switch)
+            return plain_file(objects.root / key, switch)
         if isinstance(objects, BucketObjects):
             return _plain_bucket(objects, key, switch, opened.entry(name).size)
     raise LocalError(f"there is no plain loader for {storage.address}")
@@ -94,7 +100,7 @@ def load_plainly(switch: Switch) -> Loaded:
 def load_mounted(switch: Switch) -> Loaded:
     """What an unmodified program does with a file in a mount: as from a directory. The mount knows what it fetched."""
     assert switch.path is not None, "a mounted load was given no path"
-    return _plain_directory(Path(switch.path), switch)
+    return plain_file(Path(switch.path), switch)
 
 
 LOADERS: Mapping[str, Callable[[Switch], Loaded]] = {
@@ -106,7 +112,8 @@ LOADERS: Mapping[str, Callable[[Switch], Loaded]] = {
 }
 
 
-def _plain_directory(path: Path, switch: Switch) -> Loaded:
+def plain_file(path: Path, switch: Switch) -> Loaded:
+    """Hash (if this is a first load), then load a local file with safetensors' or torch's own loader."""
     from safetensors import safe_open
     from safetensors.torch import load_file
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from hoist.bench.mount_table import Figures, mount_figures
-from hoist.bench.table import Record
+from hoist.bench.table import Record, is_switch
 from hoist.bench.target import Target
 
 Works = Mapping[str, Mapping[str, Figures]]
@@ -114,7 +114,7 @@ def _memory(works: Works) -> Iterator[Target]:
 
 def _switch(records: Sequence[Record]) -> Iterator[Target]:
     """The second switch through the host cache beside a directory with a warm page cache."""
-    second = [r for r in records if r["bench"] == "switch" and r["switch"] == "second"]
+    second = [r for r in records if is_switch(r) and r["switch"] == "second"]
     for file in dict.fromkeys(r["file"] for r in second):
         here = [r for r in second if r["file"] == file]
         warm = [r["seconds"] for r in here if r["kind"] == _DIRECTORY and r["loader"] == _OWN]

@@ -19,8 +19,9 @@ from hoist.bench.instance import Instance
 from hoist.bench.limits import cached_reader, direct_reader, limit_of, url_reader
 from hoist.bench.machine import machine_facts
 from hoist.bench.records import make_record
-from hoist.config import Config
-from hoist.errors import NotFound, UsageError
+from hoist.bench.switch_image import PODMAN, WHOLE, Pulled, blob_path, blob_url, is_image, podman_unable
+from hoist.config import Config, StorageConfig
+from hoist.errors import HoistError, NotFound, UsageError
 from hoist.model.manifest import FileEntry
 from hoist.model.reference import Reference
 from hoist.pagecache import cached_fraction, drop
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hoist.bench.switch_mount import SwitchMount
 
 Record = dict[str, Any]
-CACHED, MOUNTED, MOUNTED_NO_CACHE = "hoist-cached", "mounted", "mounted-no-cache"
+PLAIN, CACHED, MOUNTED, MOUNTED_NO_CACHE = "plain", "hoist-cached", "mounted", "mounted-no-cache"
 _MOUNTED = (MOUNTED, MOUNTED_NO_CACHE)
 _THROUGH_CACHES = (CACHED, *_MOUNTED)
 _WEIGHTS = (".safetensors", *CHECKPOINT_SUFFIXES)
@@ -43,7 +44,7 @@ _WEIGHTS = (".safetensors", *CHECKPOINT_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A storage to measure. `served_from`: for a bucket on this machine, the folder that holds its objects' files."""
+    """A storage to measure. `served_from`: for a bucket or registry on this machine, the folder that holds its files."""
 
     address: str
     served_from: Path | None = None
@@ -53,14 +54,15 @@ class Target:
 class Options:
     """What to measure: `hashed`: plain loaders hash the file first; `access`: whole files, or tensor by tensor.
 
-    `mounted`: buckets are also loaded through `hoist mount`, by plain loaders, and by Hoist with the host cache. `folder` is
-    where caches are meanwhile: it should be on a disk.
+    `mounted`: what is not a directory is also loaded through `hoist mount`, by plain loaders, and by Hoist with the host
+    cache. `folder` is where caches and pulled images are meanwhile: it should be on a disk. Out of a registry a plain
+    loader loads what was pulled whole before, by Hoist and by podman.
     """
 
     repeat: int = 1
     hashed: bool = True
     access: Access = "sequential"
-    loaders: Sequence[str] = ("hoist", "plain")
+    loaders: Sequence[str] = ("hoist", PLAIN)
     names: Sequence[str] = ()
     mounted: bool = False
     folder: Path | None = None
@@ -91,27 +93,52 @@ def run_switches(
 
     with ExitStack() as stack:
         memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=options.folder)))
-        instances = [
-            stack.enter_context(Instance(loader, _environ(config, loader, memory)))
-            for loader in [*options.loaders, *(_THROUGH_CACHES if options.mounted else ())]
-        ]
-        for instance in instances:
-            instance.free()
+        instances: dict[str, Instance] = {}
+
+        def instance_of(loader: str) -> Instance:
+            """The instance of a loader, which is up."""
+            if loader not in instances:
+                instances[loader] = stack.enter_context(Instance(loader, _environ(config, loader, memory)))
+                instances[loader].free()
+            return instances[loader]
+
         for target in targets:
             storage, _ = connect(target.address, config)
             with storage:
                 models = find_models(storage, target, options.names)
-                for values in _limits(storage, max(models, key=lambda model: model.entry.size)):
+                where = config.storage(target.address)
+                for values in _limits(storage, where, max(models, key=lambda model: model.entry.size)):
                     note("limit", values)
+                for values in _missing(storage, where):
+                    note("switch", values)
+                ready = [instance_of(loader) for loader in _loaders(storage, where, options)]
                 for run in range(options.repeat):
                     for model in models:
                         # A first switch knows nothing of the file, nor does it remember to have verified it.
                         shutil.rmtree(memory / "hoist", ignore_errors=True)
-                        for instance in instances:
-                            if instance.loader not in _THROUGH_CACHES or not _is_local(storage):
-                                for values in _switches(instance, target, storage, model, options, config, memory):
-                                    note("switch", {"run": run, **values})
+                        for instance in list(ready):
+                            for values in _switches(instance, target, storage, model, options, config, memory):
+                                note("switch", {"run": run, **values})
+                                if "skipped" in values:
+                                    ready.remove(instance)
     return records
+
+
+def _loaders(storage: Storage, where: StorageConfig, options: Options) -> Iterator[str]:
+    """The loaders that are compared on a storage."""
+    if is_image(storage):
+        yield from (loader for loader in options.loaders if loader != PLAIN)
+        yield from (loader for loader in WHOLE if loader != PODMAN or podman_unable(where) is None)
+    else:
+        yield from options.loaders
+    if options.mounted and not _is_local(storage):
+        yield from _THROUGH_CACHES
+
+
+def _missing(storage: Storage, where: StorageConfig) -> Iterator[dict[str, Any]]:
+    """A record of the loader that cannot be measured, with the reason."""
+    if is_image(storage) and (reason := podman_unable(where)):
+        yield {"storage": storage.address, "kind": storage.kind, "loader": PODMAN, "skipped": reason}
 
 
 def _environ(config: Config, loader: str, memory: Path) -> dict[str, str]:
@@ -123,7 +150,8 @@ def _environ(config: Config, loader: str, memory: Path) -> dict[str, str]:
 def _is_local(storage: Storage) -> bool:
     from hoist.storage.bucket import BucketObjects
 
-    return not (isinstance(storage, TreeStorage) and isinstance(storage.objects, BucketObjects))
+    bucket = isinstance(storage, TreeStorage) and isinstance(storage.objects, BucketObjects)
+    return not bucket and not is_image(storage)
 
 
 def find_models(storage: Storage, target: Target, names: Sequence[str] = ()) -> list[Model]:
@@ -149,6 +177,8 @@ def find_models(storage: Storage, target: Target, names: Sequence[str] = ()) -> 
 def _local_file(storage: Storage, target: Target, version: Version, entry: FileEntry) -> Path | None:
     from hoist.storage.directory import DirectoryObjects
 
+    if is_image(storage):
+        return blob_path(storage, version, entry, target.served_from) if target.served_from else None
     key = layout.file_key(version, entry.path)
     if isinstance(storage, TreeStorage) and isinstance(storage.objects, DirectoryObjects):
         return storage.objects.root / key
@@ -173,17 +203,36 @@ def _switches(
         if instance.loader in _MOUNTED:
             cached = instance.loader == MOUNTED
             mount = stack.enter_context(SwitchMount(target.address, config, memory / "mount", cached=cached))
+        pulled = None
+        if instance.loader in WHOLE:
+            assert is_image(storage)
+            where, place = config.storage(target.address), memory / "pulled"
+            pulled = stack.enter_context(Pulled(instance.loader, storage, where, model.version, model.entry, place))
         # What it holds of the mount goes first.
         stack.callback(instance.free)
         for which in ("first", "second"):
             first = which == "first"
             if first:
                 instance.free()
-            yield _one(instance, storage, model, options, mount, first=first)
+            try:
+                yield _one(instance, storage, model, options, mount, pulled, first=first)
+            except HoistError as error:
+                if instance.loader != PODMAN:
+                    raise
+                named = {"storage": storage.address, "kind": storage.kind, "model": str(model.version)}
+                yield {**named, "loader": PODMAN, "skipped": f"failed: {error}"}
+                return
 
 
 def _one(
-    instance: Instance, storage: Storage, model: Model, options: Options, mount: SwitchMount | None, *, first: bool
+    instance: Instance,
+    storage: Storage,
+    model: Model,
+    options: Options,
+    mount: SwitchMount | None,
+    pulled: Pulled | None,
+    *,
+    first: bool,
 ) -> dict[str, Any]:
     from hoist.bench.loaders import Switch
 
@@ -193,7 +242,8 @@ def _one(
     path = str(mount.path(model.version, model.entry.path)) if mount else None
     before = mount.fetched() if mount else 0
     hashed = first and options.hashed
-    figures = instance.switch(Switch(f"{storage.address}//{model.version}", hashed, options.access, path))
+    location = f"{storage.address}//{model.version}"
+    figures = instance.switch(Switch(location, hashed, options.access, path, **(pulled.told if pulled else {})))
     if mount:
         figures["bytes_read"] = mount.fetched() - before
     return {
@@ -211,7 +261,7 @@ def _one(
     }
 
 
-def _limits(storage: Storage, model: Model) -> Iterator[dict[str, Any]]:
+def _limits(storage: Storage, where: StorageConfig, model: Model) -> Iterator[dict[str, Any]]:
     """The raw limits of the storage, on its largest model."""
     from hoist.storage.bucket import BucketObjects
 
@@ -221,6 +271,11 @@ def _limits(storage: Storage, model: Model) -> Iterator[dict[str, Any]]:
     if isinstance(objects, BucketObjects):
         rate, depth = limit_of(size, url_reader(objects.url(layout.file_key(model.version, model.entry.path))))
         yield {**base, "limit": "get", "bytes_per_second": rate, "depth": depth}
+    elif is_image(storage):
+        found = blob_url(storage, where, model.version, model.entry)
+        if found:
+            rate, depth = limit_of(found.size, url_reader(found.url))
+            yield {**base, "size": found.size, "limit": "get", "bytes_per_second": rate, "depth": depth}
     elif model.local:
         drop([model.local])
         rate, depth = limit_of(size, direct_reader(model.local))

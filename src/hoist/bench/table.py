@@ -25,13 +25,26 @@ def switch_table(records: Sequence[Record], real_sizes: Mapping[str, float] | No
     `real_sizes` gives the GiB that a scaled-down fixture stands for, by file name.
     """
     lines: list[str] = []
-    switches = [record for record in records if record["bench"] == "switch"]
+    switches = [record for record in records if is_switch(record)]
+    skipped = [record for record in records if record["bench"] == "switch" and "skipped" in record]
     for storage in dict.fromkeys(record["storage"] for record in switches):
         if lines:
             lines.append("")
         here = [record for record in switches if record["storage"] == storage]
         lines += _block(storage, here, [r for r in records if r["bench"] == "limit"], real_sizes or {})
-    return lines
+        lines += _skipped([record for record in skipped if record["storage"] == storage])
+    measured = {record["storage"] for record in switches}
+    rest = _skipped([record for record in skipped if record["storage"] not in measured])
+    return lines + (["", *rest] if rest else [])
+
+
+def is_switch(record: Record) -> bool:
+    """Whether a record is of a switch that was measured."""
+    return bool(record["bench"] == "switch" and "skipped" not in record)
+
+
+def _skipped(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(f"not measured: {record['loader']}: {record['skipped']}" for record in records))
 
 
 def align(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
@@ -75,6 +88,9 @@ def _rows(title: str, found: list[Record], real: Mapping[str, float]) -> list[li
         row = [file, *([f"{real[file]:.2f}" if file in real else "-"] if real else []), f"{size / (1 << 20):,.0f}"]
         for loader in loaders:
             own = [record for record in found if record["file"] == file and record["loader"] == loader]
+            if not own:
+                row += ["-"] * (4 if many else 3)
+                continue
             times = [record["seconds"] for record in own]
             seconds = median(times)
             read = median(record["bytes_read"] for record in own)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hoist.bench.comparison import Case, Summary, cases
 from hoist.bench.herd_targets import herd_targets
+from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
 from hoist.bench.table import Record
 from hoist.bench.target import Target
@@ -25,7 +26,8 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    return [target.row for target in [*found, *mount_targets(records), *herd_targets(records)]]
+    found += [*mount_targets(records), *image_targets(records), *herd_targets(records)]
+    return [target.row for target in found]
 
 
 def _kind(case: Case) -> str:

@@ -11,8 +11,9 @@ import sys
 from typing import Any
 
 import hoist.bench.contents  # noqa: F401 what touches a model must not be imported while it is timed
-from hoist.bench.loaders import LOADERS, Switch
+from hoist.bench.loaders import Switch
 from hoist.bench.measuring import measured
+from hoist.bench.pulled import LOADERS
 from hoist.errors import HoistError
 
 

@@ -119,13 +119,14 @@ def run_targets(args: Namespace) -> int:
 
     from hoist.bench.comparison import load_markdown, markdown_table
     from hoist.bench.herd_table import herd_markdown
+    from hoist.bench.image_table import image_markdown
     from hoist.bench.mount_table import mount_markdown
     from hoist.bench.records import read_records
     from hoist.bench.targets import HEADINGS, target_rows
 
     records = [record for file in args.files for record in read_records(Path(file))]
-    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records), *mount_markdown(records)]
-    lines += herd_markdown(records)
+    lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records)]
+    lines += [*mount_markdown(records), *image_markdown(records), *herd_markdown(records)]
     if args.markdown:
         write_text(args.markdown, ["# Targets, and what was measured", "", *_origin(records), "", *lines])
     else:
@@ -263,6 +264,7 @@ def teller(args: Namespace) -> Any:
     from pathlib import Path
 
     from hoist.bench.herd_table import herd_line
+    from hoist.bench.image_table import image_line
     from hoist.bench.mount_table import mount_line
     from hoist.bench.records import append_records
 
@@ -274,6 +276,8 @@ def teller(args: Namespace) -> Any:
             return
         if record["bench"] == "mount":
             line = mount_line(record)
+        elif record["bench"] == "image":
+            line = image_line(record)
         elif record["bench"] == "herd":
             line = herd_line(record)
         elif "skipped" in record:
@@ -295,15 +299,17 @@ def finish(args: Namespace, records: list[dict[str, Any]]) -> None:
     """Show the tables or the JSON."""
     from hoist.bench.comparison import load_markdown, load_tables
     from hoist.bench.herd_table import herd_markdown, herd_tables
+    from hoist.bench.image_table import image_markdown, image_tables
     from hoist.bench.mount_table import mount_markdown, mount_tables
 
     if args.markdown:
-        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records), *herd_markdown(records)])
+        lines = [*load_markdown(records), *mount_markdown(records), *image_markdown(records), *herd_markdown(records)]
+        write_text(args.markdown, lines)
     if args.json:
         print_json(records)
         return
-    lines = ["", *load_tables(records), *mount_tables(records), *herd_tables(records)]
-    print("\n".join(printable(line) if line else line for line in lines))
+    tables = [*load_tables(records), *mount_tables(records), *image_tables(records), *herd_tables(records)]
+    print("\n".join(printable(line) if line else line for line in ["", *tables]))
 
 
 def write_text(file: str, lines: Sequence[str]) -> None:

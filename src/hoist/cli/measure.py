@@ -119,6 +119,7 @@ def run_switch(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.switch import Target, run_switches
+    from hoist.bench.table import is_switch
     from hoist.config import load_config
 
     served = Path(args.served_from) if args.served_from else None
@@ -127,7 +128,7 @@ def run_switch(args: Namespace) -> int:
     with make_reporter(args.quiet) as progress:
 
         def note(record: dict[str, Any]) -> None:
-            if record["bench"] == "switch" and not args.quiet:
+            if is_switch(record) and not args.quiet:
                 _say(
                     f"{record['storage']} {record['model']} {record['loader']} {record['switch']}: "
                     f"{show_seconds(record['seconds'])}"
@@ -145,12 +146,12 @@ def run_table(args: Namespace) -> int:
 
     from hoist.bench.fixtures import FIXTURES
     from hoist.bench.records import read_records
-    from hoist.bench.table import switch_table
+    from hoist.bench.table import is_switch, switch_table
 
     for file in args.files:
         records = list(read_records(Path(file)))
         # A fixture that was recorded at its real size needs no second column for it.
-        sizes = {record["file"]: record["size"] / (1 << 30) for record in records if record["bench"] == "switch"}
+        sizes = {record["file"]: record["size"] / (1 << 30) for record in records if is_switch(record)}
         scaled = {
             f.file_name: f.listed_gib for f in FIXTURES if sizes.get(f.file_name, f.listed_gib) < 0.9 * f.listed_gib
         }
@@ -173,13 +174,16 @@ def _finish(args: Namespace, records: list[dict[str, Any]], real_sizes: dict[str
 
 
 def _show_rest(demo: Demo) -> None:
+    from hoist.bench.demo import where_of
+
     print()
     for storage, published in demo.published.items():
         size, seconds = sum(item.size for item in published), sum(item.seconds for item in published)
-        where = "a directory" if storage == "nas" else f"a bucket on {demo.server}"
-        print(f"published to {storage} ({where}): {show_size(size)} in {show_seconds(seconds)}")
+        print(
+            f"published to {storage} ({where_of(storage, demo.server)}): {show_size(size)} in {show_seconds(seconds)}"
+        )
     same = "the same" if demo.same_digests else "NOT the same"
-    print(f"each version has {same} digest on both storages; every byte that Hoist loaded was verified")
+    print(f"each version has {same} digest on all storages; every byte that Hoist loaded was verified")
     print(f"done in {show_seconds(demo.seconds)}; {show_count(len(demo.records), 'record')}; nothing is left behind")
     print(
         "\nnext:\n"

@@ -25,6 +25,9 @@ from hoist.progress import Progress
 from hoist.storage.image.opened import Image as OpenedImage
 from hoist.storage.oci.repositories import Document
 
+ATTESTS = "vnd.docker.reference.digest"
+"""What BuildKit's attestations say of themselves, in an index: which image of it they are of."""
+
 
 @dataclass(frozen=True)
 class Replacement:
@@ -113,7 +116,7 @@ def update_image(
         seconds=time.monotonic() - began,
         already=not made,
         replaced=tuple(f"{each.old.name}:{each.old.label}" for each in draft.replacements),
-        stale=tuple(str(each) for each in referring_to(target, old_digests)) if made else (),
+        stale=(*(str(each) for each in referring_to(target, old_digests)), *_attested(base, made)) if made else (),
     )
 
 
@@ -156,6 +159,12 @@ def _composed(image: BaseImage, draft: Draft, placed: Mapping[ImageVersion, Plac
     return compose(image, draft.gone, added, versions, {}, "hoist image update")
 
 
+def _attested(base: Base, made: Mapping[str, Composed]) -> list[str]:
+    """The entries of an index that attest an image which is replaced: they stay in the index before."""
+    entries = base.index.manifests if base.index else ()
+    return [each.digest for each in entries if each.note(ATTESTS) in made]
+
+
 def _put(target: Image, base: Base, made: Mapping[str, Composed], tally: Tally) -> str:
     """Store what is new, and the tag last of all; the digest of what it names."""
     reference = target.address.reference
@@ -170,6 +179,7 @@ def _put(target: Image, base: Base, made: Mapping[str, Composed], tally: Tally) 
         manifests = tuple(
             child_descriptor(made[each.digest], each) if is_image(each) and each.digest in made else each
             for each in base.index.manifests
+            if each.digest not in _attested(base, made)
         )
         data = ImageIndex(manifests, base.index.annotations).to_bytes()
         target.place.put_manifest(target.repository, reference, data, INDEX_TYPE)

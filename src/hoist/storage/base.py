@@ -97,8 +97,8 @@ class Publication(ABC):
     """
 
     def expect(self, entries: Sequence[FileEntry]) -> None:
-        """Which files there will be, told before the first is put, so that those that belong together lie together. Sources
-        have to stay until `commit` then. Only who puts a hundred large files and more has to tell."""
+        """Which files there will be, told before the first is put, so that those that belong together lie together; digests
+        may be empty. Sources have to stay until `commit` then. Only who puts a hundred large files and more has to tell."""
         return
 
     @abstractmethod
@@ -237,6 +237,11 @@ class Storage(ABC):
         Raises Conflict if the version exists with another digest, its name is in the way of another, or an unfinished
         publish of other content holds the label (`replace_unfinished` takes it over).
         """
+
+    def begin_ahead(self, version: Version) -> Publication | None:
+        """As `begin`, before it is known which content it will be, so that files are put as soon as each is hashed; `commit`
+        says which it was. None where a label is claimed for one content. Raises Conflict if the label is taken."""
+        return None
 
     @abstractmethod
     def set_tag(self, tag: Tag) -> None:

@@ -92,6 +92,11 @@ class Wrapper(Storage):
         self.before("begin", 0)
         return WrappedPublication(self, self.inner.begin(version, digest, replace_unfinished=replace_unfinished))
 
+    def begin_ahead(self, version: Version) -> Publication | None:
+        self.before("begin", 0)
+        publication = self.inner.begin_ahead(version)
+        return WrappedPublication(self, publication) if publication else None
+
     def set_tag(self, tag: Tag) -> None:
         self.before("set_tag", 0)
         self.inner.set_tag(tag)

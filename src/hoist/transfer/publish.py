@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from hoist.errors import Cancelled, Conflict, HoistError, InvalidReference, VersionNotFound
-from hoist.model.manifest import Manifest
+from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import PackIndex, lay_out
 from hoist.model.reference import DEFAULT_LABEL, Reference
 from hoist.pace import Pace, pace_of
@@ -151,6 +151,9 @@ class _Publish:
                 return manifest, True
         staging = self.storage.staging(self.version, [file.size for file in self.files], options.uploads)
         if staging is None:
+            ahead = None if scanned else self.storage.begin_ahead(self.version)
+            if ahead is not None:
+                return self._publish_ahead(ahead), False
             return self._publish(scanned or self._scan(name), None), False
         with Stager(
             staging,
@@ -197,6 +200,27 @@ class _Publish:
             return self._scan_file(file, self._unless_stopped)
         scanned, self.staged[file.path] = stager.stage(file)
         return scanned
+
+    def _publish_ahead(self, publication: Publication) -> Manifest:
+        """Send each file as soon as it is hashed, while the next one is."""
+        self._begin_sending()
+        publication.expect([FileEntry(file.path, file.size, "", file.link) for file in self.files])
+        # One after the other, so that the first is sent soon; the two digests of each keep two cores busy.
+        hashing = Lock()
+
+        def take(file: LocalFile) -> ScannedFile:
+            with hashing:
+                item = self._scan_file(file, self._unless_stopped)
+            self._put(publication, item, None)
+            return item
+
+        scanned = for_each(take, self.files, _FILES_AT_ONCE + 1, self.stop)
+        manifest, config, table = documents(scanned)
+        for blob in (config, table):
+            publication.put_blob(blob)
+        publication.commit(manifest)
+        self.progress.end()
+        return manifest
 
     def _publish(self, scanned: list[ScannedFile], stager: Stager | None) -> Manifest:
         manifest, config, table = documents(scanned)

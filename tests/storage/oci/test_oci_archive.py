@@ -112,21 +112,28 @@ def tar_of(folder: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def test_links_sparse_members_and_other_paths_are_no_blobs(tmp_path: Path) -> None:
+def with_member(path: Path, name: str, kind: bytes) -> Path:
+    """An archive with an index and a member of that kind, which leads to it if it is a link."""
+    with tarfile.open(path, "w") as archive:
+        index = tarfile.TarInfo("index.json")
+        index.size = 16
+        archive.addfile(index, io.BytesIO(b'{"manifests":[]}'))
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = kind, "index.json"
+        archive.addfile(link)
+    return path
+
+
+def test_links_are_no_blobs_and_devices_are_refused(tmp_path: Path) -> None:
     digest = digest_of(b"secret")
     name = "blobs/sha256/" + digest.removeprefix("sha256:")
-    path = tmp_path / "links.tar"
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
-        with tarfile.open(path, "w") as archive:
-            index = tarfile.TarInfo("index.json")
-            index.size = 16
-            archive.addfile(index, io.BytesIO(b'{"manifests":[]}'))
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = kind, "index.json"
-            archive.addfile(link)
-        with opened(path) as opened_archive:
-            assert opened_archive.blob_size("", digest) is None
-            assert opened_archive.blob_size("", "sha256:../../index.json") is None
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        with opened(with_member(tmp_path / "links.tar", name, kind)) as archive:
+            assert archive.blob_size("", digest) is None
+            assert archive.blob_size("", "sha256:../../index.json") is None
+    for kind in (tarfile.FIFOTYPE, tarfile.CHRTYPE):
+        with pytest.raises(Damaged):
+            LayoutArchive(with_member(tmp_path / "devices.tar", name, kind), "x")
 
 
 def test_a_blob_that_is_another_is_damaged(tmp_path: Path) -> None:

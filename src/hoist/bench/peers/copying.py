@@ -26,14 +26,15 @@ Words = Callable[[Bucket], Sequence[str]]
 """The command that copies an object, all but its target."""
 
 
-def run_program(words: Sequence[str]) -> None:
-    """Run a program to its end. Raises HoistError with what it said if it fails."""
+def run_program(words: Sequence[str]) -> str:
+    """Run a program to its end; what it printed. Raises HoistError with what it said if it fails."""
     path = find(words[0])
     assert path is not None, "unavailable() was asked"
     done = subprocess.run([path, *words[1:]], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-_SHOWN:]
         raise HoistError(f"{words[0]} ended with {done.returncode}: {said}")
+    return done.stdout
 
 
 def rclone_address(bucket: Bucket) -> str:

@@ -42,18 +42,17 @@ class ImagePublication(Publication):
     """See Publication. `done`: the version is there already, with this content."""
 
     def __init__(
-        self, storage: ImageStorage, version: Version, digest: str, sender: Sender, holders: Holders, *, done: bool
+        self, storage: ImageStorage, version: Version, sender: Sender, holders: Holders, *, done: bool
     ) -> None:
         self._storage = storage
         self._version = version
-        self._digest = digest
         self._sender = sender
         self._holders = holders
         self._done = done
         self._lock = Lock()
         # Of large files: those that share a layer with others, by path; it is sent when the last of them is put.
-        self._groups: Mapping[str, tuple[FileEntry, ...]] = {}
-        self._waiting: dict[str, Path] = {}
+        self._groups: Mapping[str, tuple[str, ...]] = {}
+        self._waiting: dict[str, tuple[FileEntry, Path]] = {}
         # By the files of a layer, its digest.
         self._sent: dict[tuple[FileEntry, ...], str] = {}
         self._adopted: set[FileEntry] = set()
@@ -64,7 +63,10 @@ class ImagePublication(Publication):
     def expect(self, entries: Sequence[FileEntry]) -> None:
         groups = group_files(entries)
         self._groups = {
-            entry.path: group for group in groups for entry in group if len(group) > 1 and entry.size >= SMALL_BYTES
+            entry.path: tuple(other.path for other in group)
+            for group in groups
+            for entry in group
+            if len(group) > 1 and entry.size >= SMALL_BYTES
         }
 
     def has(self, entry: FileEntry) -> bool:
@@ -85,14 +87,15 @@ class ImagePublication(Publication):
         if entry.size < SMALL_BYTES:
             self._put_small(entry, source, on_bytes)
             return True
-        group = self._groups.get(entry.path, (entry,))
+        paths = self._groups.get(entry.path, (entry.path,))
         with self._lock:
-            self._waiting[entry.path] = source
-            ready = all(each.path in self._waiting for each in group)
+            self._waiting[entry.path] = entry, source
+            ready = all(path in self._waiting for path in paths)
         if not ready:
             with Sources({entry.path: (source, entry.size)}):
                 on_bytes(entry.size)
             return True
+        group = tuple(self._waiting[path][0] for path in paths)
         if len(group) == 1:
             return self._send(group, on_bytes)
         return not self._is_held(group) and self._send(group, _last(entry, on_bytes))
@@ -193,7 +196,7 @@ class ImagePublication(Publication):
         layer = file_layer(self._version.name, self._version.label, group)
         paths = {file_path(self._version.name, self._version.label, entry.path): entry for entry in group}
         resume = " ".join(f"{entry.digest} {path}" for path, entry in paths.items())
-        with Sources({path: (self._waiting[entry.path], entry.size) for path, entry in paths.items()}) as content:
+        with Sources({path: (self._waiting[entry.path][1], entry.size) for path, entry in paths.items()}) as content:
             digest, sent = self._sender.send(layer, content, on_bytes, resume)
         with self._lock:
             self._sent[group] = digest

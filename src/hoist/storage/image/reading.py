@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from threading import Lock
 
-from hoist.errors import Damaged, FileNotFound, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, StorageUnsupported, VersionNotFound
 from hoist.model.image.labels import ImageVersion
-from hoist.storage.base import Storage, StoredFile, Traits, Version
+from hoist.storage.base import Leftover, Storage, StoredFile, Traits, Version
 from hoist.storage.image.opened import Image, Images
 from hoist.storage.oci.repositories import Repositories
 
-# A request to a registry is dear: it may be redirected, and its token be checked; reads in order are long.
-TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=32)
+# 128 MiB in flight at most: larger requests, or more of them, brought no more here, and a pull shall stay under 256 MiB.
+TRAITS = Traits(request_bytes=8 << 20, connections=8, most_connections=16)
 _VERSIONS_KEPT = 1024
 
 
@@ -70,6 +71,11 @@ class ImageReader(Storage):
     def exclusive(self) -> bool:
         # A tag is put whatever it names already: no registry has a conditional put.
         return False
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        raise StorageUnsupported(
+            f"{self.address} shows nothing of what killed publishes have left: its own garbage collection frees it"
+        )
 
     def close(self) -> None:
         self.images.close()

@@ -63,14 +63,12 @@ class ImageStorage(ImageReader):
         return named is not None and self._refuse_others(version, named) is not None
 
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
-        return ImagePublication(
-            self,
-            version,
-            digest,
-            Sender(self.repositories, self.repository_of(version.name), version.name),
-            Holders(self, version),
-            done=self.is_done(version, digest),
-        )
+        return self._publication(version, done=self.is_done(version, digest))
+
+    def begin_ahead(self, version: Version) -> Publication | None:
+        if self.occupied(version):
+            raise Conflict(f"{version} exists in {self.address}: a version never changes; use another label")
+        return self._publication(version, done=False)
 
     def is_done(self, version: Version, digest: str) -> bool:
         """Whether the version is there with this digest. Raises Conflict if something else has its label."""
@@ -133,6 +131,10 @@ class ImageStorage(ImageReader):
             for tag in self.repositories.tags(self.repository_of(name))
             if is_label(tag) and not _ASIDE.fullmatch(tag)
         ]
+
+    def _publication(self, version: Version, *, done: bool) -> ImagePublication:
+        sender = Sender(self.repositories, self.repository_of(version.name), version.name)
+        return ImagePublication(self, version, sender, Holders(self, version), done=done)
 
     def _named(self, name: str) -> list[tuple[str, str, ImageVersion]]:
         """Each tag of all models, or of one, and the version that it means."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from hoist.errors import Damaged, FileNotFound, StorageNotFound, StorageUnsupported
+from hoist.model.image.untar import walk
 from hoist.storage.base import OnBytes
 from hoist.storage.oci.index import MAX_INDEX_BYTES, is_digest
 from hoist.storage.oci.local import LocalRepositories, Piece, translated
@@ -18,9 +17,8 @@ from hoist.storage.oci.repositories import Chunks
 from hoist.storage.posix import fill
 
 _BLOBS = "blobs/sha256/"
-# A layout has a member a blob; a header of a long name is one more.
+# A layout has a member a blob.
 _MOST_MEMBERS = 100_000
-_MOST_HEADER_BYTES = 1 << 20
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 
 
@@ -91,38 +89,17 @@ class LayoutArchive(LocalRepositories):
 
 
 def _members(fd: int, address: str) -> Mapping[str, tuple[int, int]]:
-    """Where each plain file of the archive begins, and its bytes, by name; of several of one name the last counts."""
-    found: dict[str, tuple[int, int]] = {}
-    with os.fdopen(os.dup(fd), "rb") as file:
-        if file.read(6).startswith(_COMPRESSED):
-            raise StorageUnsupported(f"{address} is compressed, and cannot be read by range: decompress it first")
-        file.seek(0)
-        try:
-            with tarfile.TarFile(fileobj=_Guarded(file), mode="r") as archive:
-                while (member := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]
-                    if member.isreg() and not member.issparse():
-                        found[member.name.removeprefix("./")] = (member.offset_data, member.size)
-                    if len(found) > _MOST_MEMBERS:
-                        raise Damaged(f"{address} has more than {_MOST_MEMBERS} members: it is no image layout")
-        except (tarfile.TarError, ValueError, OverflowError, RecursionError, OSError) as error:
-            raise Damaged(f"{address} is no tar archive, or a damaged one: {error}") from None
-    return found
+    """Where each plain file of the archive begins, and its bytes, by name. Raises Damaged for one that could be read in two
+    ways."""
 
+    def read(offset: int, size: int) -> bytes:
+        with translated(address, "its headers"):
+            return os.pread(fd, size, offset)
 
-class _Guarded(io.RawIOBase):
-    """A file that is asked for headers only: a header that says that its name has a gigabyte is not believed."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-
-    def read(self, count: int = -1, /) -> bytes:
-        if not 0 <= count <= _MOST_HEADER_BYTES:
-            raise ValueError(f"a header of {count} bytes")
-        return self._file.read(count)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+    if read(0, 6).startswith(_COMPRESSED):
+        raise StorageUnsupported(f"{address} is compressed, and cannot be read by range: decompress it first")
+    try:
+        members = walk(read, os.fstat(fd).st_size, _MOST_MEMBERS)
+        return {each.path: (each.offset, each.size) for each in members if each.kind == "file"}
+    except Damaged as error:
+        raise Damaged(f"{address} is no archive of an image layout: {error}") from None
