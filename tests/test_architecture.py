@@ -30,6 +30,7 @@ LAYERS = (
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
     ("image",),
+    ("fleet",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),

@@ -22,7 +22,7 @@ import hoist.cli.bring
 import hoist.cli.load
 import hoist.cli.look
 import hoist.cli.progress
-import hoist.cli.timing
+import hoist.tensors.timing
 import hoist.storage.open_bucket
 import hoist.storage.open_directory
 import hoist.tensors.checkpoint

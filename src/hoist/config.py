@@ -21,6 +21,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
     retry_seconds = 60                  # HOIST_RETRY_SECONDS
+    start_jitter = 0                    # HOIST_START_JITTER: most seconds to wait, at random, before the first weights
     max_bandwidth = "200MiB"            # HOIST_MAX_BANDWIDTH: bytes a second, of all transfers of a process; default: none
     direct = false                      # HOIST_DIRECT: read cold local files past the page cache
     recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified
@@ -65,6 +66,7 @@ __all__ = [
     "Config",
     "EngineConfig",
     "StorageConfig",
+    "become",
     "config_files",
     "current_environ",
     "debug",
@@ -175,6 +177,13 @@ def current_environ() -> dict[str, str]:
         with suppress(KeyError):
             found["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     return found
+
+
+def become(environ: Mapping[str, str], folder: str) -> None:
+    """Give this process another environment and working folder: those that a new instance should have."""
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(folder)
 
 
 def debug() -> bool:

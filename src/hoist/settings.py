@@ -18,6 +18,7 @@ _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+_MOST_JITTER = 60.0
 _CACHE_FIELDS = ("enabled", "folder", "size")
 _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
@@ -42,7 +43,9 @@ class StorageConfig:
 class EngineConfig:
     """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
 
-    `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
+    `start_jitter` is the most seconds that a process waits, at random, before it first asks a remote storage for weights;
+    None is 0, and a little in the instances of a fleet. `max_bandwidth` is in bytes per second, for all transfers of
+    this process together; None is no limit.
     `direct`: cold local files are read past the page cache, which leaves nothing for a second load; see docs/storages.md.
     `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
     them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
@@ -51,6 +54,7 @@ class EngineConfig:
     connections: int | None = None
     memory_bytes: int = 256 << 20
     retry_seconds: float = 60.0
+    start_jitter: float | None = None
     max_bandwidth: int | None = None
     direct: bool = False
     recheck: bool = False
@@ -70,7 +74,7 @@ class CacheConfig:
 
 
 STORAGE_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
-ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "max_bandwidth", "direct", "recheck")
+ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "start_jitter", "max_bandwidth", "direct", "recheck")
 
 
 def parse_size(text: str | int) -> int:
@@ -156,6 +160,8 @@ def parse_engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> En
                 found = replace(found, direct=_boolean(value, key))
             elif key == "recheck":
                 found = replace(found, recheck=_boolean(value, key))
+            elif key == "start_jitter":
+                found = replace(found, start_jitter=float(value))
             else:
                 found = replace(found, retry_seconds=float(value))
         except (TypeError, ValueError, OverflowError, InvalidConfig) as error:
@@ -163,6 +169,8 @@ def parse_engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> En
     many = found.connections is not None and not 1 <= found.connections <= 1024
     if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
         raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    if not 0 <= (found.start_jitter or 0) <= _MOST_JITTER:
+        raise InvalidConfig(f"{where}: start_jitter is 0 (off) to {_MOST_JITTER:g} seconds")
     if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
         raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
     return found

@@ -199,3 +199,10 @@ def test_unknown_host_and_wrong_tls(server: Server, client: RangeClient, tmp_pat
         client.read_into(f"http://nowhere.invalid/x?{SECRET}", 0, buffer, "the object")
     with pytest.raises(StorageUnavailable):
         client.read_into(server.url("partial").replace("http:", "https:"), 0, buffer, "the object")
+
+
+def test_answers_that_the_server_holds_back_are_counted(client: RangeClient, read: Read) -> None:
+    assert read("partial") == read("not-held-back") == DATA[BEGIN:END]
+    assert client.throttled == 0
+    assert read("held-back") == DATA[BEGIN:END]
+    assert client.throttled == 1

@@ -149,10 +149,25 @@ def completes(action: argparse.Action, what: str) -> None:
 
 def build_parser() -> Root:
     """The parser with all verbs."""
-    from hoist.cli import accelerate, bench, bring, cache, change, collect, completion, doctor, image, load, look, mount
+    from hoist.cli import (
+        accelerate,
+        bench,
+        bring,
+        cache,
+        change,
+        collect,
+        completion,
+        doctor,
+        fleet,
+        image,
+        load,
+        look,
+        mount,
+    )
 
     root = Root()
-    for group in (bring, load, mount, image, accelerate, look, cache, change, collect, bench, doctor, completion):
+    groups = (bring, load, fleet, mount, image, accelerate, look, cache, change, collect, bench, doctor, completion)
+    for group in groups:
         group.add_to(root)
     return root
 

@@ -216,6 +216,7 @@ class _Run:
 
     def _fetch(self, source: Source, offset: int, view: memoryview) -> None:
         """Fill `view`, trying again what the storage calls passing, for as long as the configuration says."""
+        governor = self._turns[source.where].governor
 
         def fill() -> None:
             if self._pace:
@@ -224,9 +225,10 @@ class _Run:
                 raise Cancelled("the read was cancelled")
             try:
                 source.read_into(offset, view)
-            except StorageUnavailable:
-                self._turns[source.where].governor.refused()
+            except StorageUnavailable as error:
+                governor.refused(error.retry_after)
                 raise
+            governor.heard(source.throttled())
 
         retrying(fill, self._retry_seconds, self._stop)
 

@@ -109,6 +109,9 @@ class BucketObjects:
     def first_byte_seconds(self) -> float | None:
         return (self._accelerated or self._client).first_byte_seconds()
 
+    def throttled(self) -> int:
+        return self._client.throttled
+
     def local_path(self, key: str) -> Path | None:
         return None
 

@@ -21,6 +21,7 @@ from hoist.storage.answers import Broken, answered_range, refusal
 _BUFFERED_BYTES = 8192
 _SCRATCH_BYTES = 1 << 20
 _ERROR_BYTES = 4096
+_THROTTLE_HEADER = "x-oss-qos-delay-time"
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -54,6 +55,11 @@ class Exchange:
     def fileno(self) -> int:
         """For select."""
         return self._sock.fileno()
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the answer says that the server holds it back. OSS says so beside the bytes, and refuses nothing."""
+        return self._response is not None and self._response.getheader(_THROTTLE_HEADER) not in (None, "0")
 
     def begin_body(self, what: str) -> None:
         """Read the head and come to the first byte asked for. Raises the server's refusal, Damaged, OSError."""
