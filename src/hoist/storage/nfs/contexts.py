@@ -13,12 +13,14 @@ from uuid import uuid4
 
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.storage.nfs.errors import NfsBroken, NfsStatus, no_root, translated
-from hoist.storage.nfs.session import Place, Session
+from hoist.storage.nfs.place import Place
+from hoist.storage.nfs.session import Session
 
 MOST_SESSIONS = 32
 # A server forgets a client that was silent for its lease time, 10 s at the least that is usual. A session that was idle
 # for half of that is made anew, so no thread is needed that renews leases; nothing is kept open between two calls.
 _IDLE_SECONDS = 5.0
+_STALE_WAITS = (0.0, 0.01, 0.05, 0.2)
 Result = TypeVar("Result")
 
 
@@ -66,12 +68,7 @@ class Contexts:
                         raise
                 except NfsBroken:
                     pass
-            slot = self._slot()
-            session = self._open(slot)
-            try:
-                return self._use(session, slot, action)
-            except NfsBroken as error:
-                raise translated(error, self._address, key) from None
+            return self._anew(action, key)
 
     def close(self) -> None:
         """End the sessions that are idle now, and the others as soon as they are."""
@@ -87,6 +84,21 @@ class Contexts:
         self._slots: list[int] = []
         self._made = 0
         self._client = f"hoist {platform.node()} {self._pid} {uuid4().hex}"
+
+    def _anew(self, action: Callable[[Session], Result], key: str) -> Result:
+        """With a new session; with another one if somebody was removing a folder that the path leads through."""
+        for wait in (*_STALE_WAITS, None):
+            slot = self._slot()
+            session = self._open(slot)
+            try:
+                return self._use(session, slot, action)
+            except NfsStatus as error:
+                if not error.forgotten or wait is None:
+                    raise
+                time.sleep(wait)
+            except NfsBroken as error:
+                raise translated(error, self._address, key) from None
+        raise AssertionError("unreachable")
 
     def _take(self) -> _Idle | None:
         oldest = time.monotonic() - _IDLE_SECONDS

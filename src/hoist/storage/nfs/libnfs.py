@@ -98,8 +98,6 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "nfs_open2_async": (c.c_int, (_CONTEXT, _PATH, c.c_int, c.c_int, *_ASYNC)),
     "nfs_close_async": (c.c_int, (_CONTEXT, _HANDLE, *_ASYNC)),
     "nfs_pread_async": (c.c_int, (_CONTEXT, _HANDLE, c.c_uint64, c.c_uint64, *_ASYNC)),
-    "nfs_pwrite_async": (c.c_int, (_CONTEXT, _HANDLE, c.c_uint64, c.c_uint64, c.c_char_p, *_ASYNC)),
-    "nfs_fsync_async": (c.c_int, (_CONTEXT, _HANDLE, *_ASYNC)),
     "nfs_ftruncate_async": (c.c_int, (_CONTEXT, _HANDLE, c.c_uint64, *_ASYNC)),
     "nfs_stat64_async": (c.c_int, (_CONTEXT, _PATH, *_ASYNC)),
     "nfs_statvfs_async": (c.c_int, (_CONTEXT, _PATH, *_ASYNC)),

@@ -1,4 +1,4 @@
-"""Opens an nfs:// URL: `nfs://SERVER[:PORT]/EXPORT/PATH[?uid=&gid=&rsize=&wsize=&version=4]`."""
+"""Opens an nfs:// URL: `nfs://SERVER[:PORT]/EXPORT/PATH[?uid=&gid=&rsize=&version=4]`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hoist.storage.base import Storage, Traits
 from hoist.storage.nfs.contexts import Contexts
 from hoist.storage.nfs.libnfs import load
 from hoist.storage.nfs.objects import NfsObjects
-from hoist.storage.nfs.session import READ_BYTES, WRITE_BYTES, Place
+from hoist.storage.nfs.place import READ_BYTES, Place
 from hoist.storage.tree import TreeStorage
 
 # See docs/performance.md: each connection keeps two reads of 512 KiB under way.
 TRAITS = Traits(request_bytes=8 << 20, connections=4, most_connections=16)
 _PORT = 2049
-_NUMBERS = {"uid": (0, (1 << 32) - 2), "gid": (0, (1 << 32) - 2), "rsize": (4096, 1 << 20), "wsize": (4096, 1 << 20)}
+_NUMBERS = {"uid": (0, (1 << 32) - 2), "gid": (0, (1 << 32) - 2), "rsize": (4096, 1 << 20)}
 _VERSIONS = ("4", "4.0")
 
 
@@ -61,5 +61,4 @@ def parse_place(config: StorageConfig) -> Place:
         uid=numbers.get("uid"),
         gid=numbers.get("gid"),
         read_bytes=numbers.get("rsize", READ_BYTES),
-        write_bytes=numbers.get("wsize", WRITE_BYTES),
     )

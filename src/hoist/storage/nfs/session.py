@@ -9,37 +9,19 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hoist.storage.nfs.bulk import Bulk
 from hoist.storage.nfs.errors import NfsBroken, NfsStatus, status_of
 from hoist.storage.nfs.libnfs import Callback, Dirent, Stat, StatVfs, load
+from hoist.storage.nfs.place import CONNECT_SECONDS, SILENT_SECONDS, Place, resolved
 
-CONNECT_SECONDS = 10.0
-SILENT_SECONDS = 30.0
-# Measured against nfs-ganesha: two reads of 512 KiB at once; larger ones and more of them were slower.
-READ_BYTES = 512 << 10
-# Every server takes these; a server's limit for writes cannot be asked for through libnfs.
-WRITE_BYTES = 256 << 10
-_READS_AT_ONCE, _WRITES_AT_ONCE = 2, 4
+_READS_AT_ONCE = 2
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 Take = Callable[[int, int], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder on a server, and as whom: `path` begins at the server's root; uid and gid None are this process's."""
-
-    server: str
-    port: int
-    path: str
-    uid: int | None = None
-    gid: int | None = None
-    read_bytes: int = READ_BYTES
-    write_bytes: int = WRITE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +43,7 @@ class Session:
         self._pending: dict[int, Callable[[int, int | None], None]] = {}
         self._number = 0
         self._mounted = False
+        self._bulk: Bulk | None = None
         self._callback = Callback(self._answered)
         self._poll = select.poll()
         self._polled: tuple[int, int] | None = None
@@ -76,6 +59,8 @@ class Session:
     def close(self) -> None:
         """End the connection, whatever is under way."""
         self._pending.clear()
+        if self._bulk:
+            self._bulk.close()
         context, self._context = self._context, None
         if context:
             self._library.nfs_destroy_context(context)
@@ -98,10 +83,6 @@ class Session:
     def shut(self, handle: int) -> None:
         """Close a file."""
         self._call("nfs_close_async", handle)
-
-    def sync(self, handle: int) -> None:
-        """Bring what was written to the server's disk."""
-        self._call("nfs_fsync_async", handle)
 
     def truncate(self, handle: int, size: int) -> None:
         """Make a file that long."""
@@ -165,23 +146,12 @@ class Session:
         self._pipeline(lambda: ask(*wanted.pop()) if wanted and not ends else None, _READS_AT_ONCE, failed)
         return min(ends, default=len(buffer))
 
-    def write(self, handle: int, offset: int, data: memoryview) -> None:
-        """Write all of `data`, four requests at once; `sync` it."""
-        step = self._place.write_bytes
-        wanted = [(at, min(at + step, len(data))) for at in range(0, len(data), step)][::-1]
-        failed: list[NfsStatus | NfsBroken] = []
-
-        def ask(begin: int, end: int) -> None:
-            def take(status: int, _: int) -> None:
-                if not status:
-                    failed.append(NfsBroken("it took none of the bytes"))
-                elif begin + status < end:
-                    wanted.append((begin + status, end))
-
-            arguments = (handle, offset + begin, end - begin, bytes(data[begin:end]))
-            self._begin("nfs_pwrite_async", arguments, take, failed)
-
-        self._pipeline(lambda: ask(*wanted.pop()) if wanted else None, _WRITES_AT_ONCE, failed)
+    @property
+    def bulk(self) -> Bulk:
+        """What moves many bytes; connected at its first use, ended with the session."""
+        if self._bulk is None:
+            self._bulk = Bulk(self._place)
+        return self._bulk
 
     def _pipeline(self, ask: Callable[[], None], at_once: int, failed: list[NfsStatus | NfsBroken]) -> None:
         """Keep up to `at_once` calls under way until `ask` begins no more of them."""
@@ -213,7 +183,7 @@ class Session:
         # The same name with another verifier is to the server the same client after a restart: it lets the old state go.
         library.nfs4_set_client_name(self._context, client.encode())
         library.nfs4_set_verifier(self._context, os.urandom(8).hex()[:8].encode())
-        server = _resolved(place.server)
+        server = str(resolved(place)[1][0])
         self._call("nfs_mount_async", server.encode(), _encoded(place.path), seconds=CONNECT_SECONDS)
         self._mounted = True
         if self.stat("/").nfs_mode & 0o170000 != 0o040000:
@@ -309,11 +279,3 @@ def _encoded(path: str) -> bytes:
     if b"\0" in encoded:
         raise NfsStatus("BADNAME")
     return encoded
-
-
-def _resolved(server: str) -> str:
-    try:
-        found = socket.getaddrinfo(server, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise NfsBroken(f"{server} cannot be resolved: {error.strerror}") from None
-    return str(found[0][4][0])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
 from blake3 import blake3
@@ -37,7 +38,9 @@ class Swap:
         self._key = key
         self._path = f"/{key}"
         self._data = data
-        self._lock = f"/{layout.TMP}swap-{blake3(key.encode(errors='surrogateescape')).hexdigest(16)}"
+        self._mine: set[int] = set()
+        self.lock_key = f"{layout.TMP}swap-{blake3(key.encode(errors='surrogateescape')).hexdigest(16)}"
+        self._lock = f"/{self.lock_key}"
 
     def create(self, contexts: Contexts) -> bool:
         """Write it if there is nothing; False if there is."""
@@ -61,26 +64,31 @@ class Swap:
     def _try(self, session: Session, fits: Callable[[bytes], bool]) -> bool | None:
         """None: somebody else is at it, or has taken the lock away."""
         with written(session, memoryview(self._data)) as made:
+            mine = int(session.stat(made).nfs_ino)
+            # Also where the answer gets lost: then the next try knows the lock for its own.
+            self._mine.add(mine)
             if not link_file(session, made, self._lock):
                 self._take_away(session, made)
                 return None
-            mine = session.stat(made).nfs_ino
-            if not self._fits(session, fits):
-                if self._holds(session, mine):
-                    remove(session, self._lock)
-                return False
-            if not self._holds(session, mine):
-                return None
             try:
+                if not self._fits(session, fits):
+                    self._let_go(session, mine)
+                    return False
+                if not self._holds(session, mine):
+                    return None
                 session.rename(self._lock, self._path)
             except NfsStatus as error:
+                self._let_go(session, mine)
                 # Taken away between the two calls; or the object's folder was, with the object.
-                if error.name != "NOENT":
-                    raise
-                if self._holds(session, mine):
-                    remove(session, self._lock)
-                return None
+                if error.name == "NOENT":
+                    return None
+                raise
             return True
+
+    def _let_go(self, session: Session, mine: int) -> None:
+        with suppress(NfsStatus):
+            if self._holds(session, mine):
+                remove(session, self._lock)
 
     def _fits(self, session: Session, fits: Callable[[bytes], bool]) -> bool:
         try:
@@ -99,11 +107,11 @@ class Swap:
             raise
 
     def _take_away(self, session: Session, made: str) -> None:
-        """Remove a lock that is old by the server's clock, by which the file `made` is new."""
+        """Remove a lock of an earlier try of this writer, or one that is old by the server's clock: `made` is new."""
         aside = f"/{layout.TMP}{uuid4().hex}"
         try:
             lock, now = session.stat(self._lock), session.stat(made)
-            if now.nfs_mtime - lock.nfs_mtime < _STALE_SECONDS:
+            if lock.nfs_ino not in self._mine and now.nfs_mtime - lock.nfs_mtime < _STALE_SECONDS:
                 return
             session.rename(self._lock, aside)
         except NfsStatus as error:

@@ -32,6 +32,7 @@ class OpenFile:
     def __init__(self, session: Session, path: str, flags: int) -> None:
         self.path = path
         self._session = session
+        self._written = False
         self._handle: int | None = session.open(path, flags)
 
     def read(self, offset: int, buffer: memoryview) -> int:
@@ -39,8 +40,9 @@ class OpenFile:
         return self._session.read(self._open, offset, buffer)
 
     def write(self, offset: int, data: memoryview) -> None:
-        """See Session.write."""
-        self._session.write(self._open, offset, data)
+        """Write all of `data`; `sync` it."""
+        self._written = True
+        self._session.bulk.write(self.path, offset, data)
 
     def truncate(self, size: int) -> None:
         """Make it that long."""
@@ -48,11 +50,13 @@ class OpenFile:
 
     def sync(self) -> None:
         """Bring what was written to the server's disk."""
-        self._session.sync(self._open)
+        self._session.bulk.commit(self.path)
 
     def shut(self) -> None:
         """Close it; once more is no error."""
         handle, self._handle = self._handle, None
+        if self._written:
+            self._session.bulk.forget(self.path)
         if handle is not None:
             self._session.shut(handle)
 
