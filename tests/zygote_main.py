@@ -22,11 +22,11 @@ import hoist.cli.bring
 import hoist.cli.load
 import hoist.cli.look
 import hoist.cli.progress
-import hoist.tensors.timing
 import hoist.storage.open_bucket
 import hoist.storage.open_directory
 import hoist.tensors.checkpoint
 import hoist.tensors.safetensors
+import hoist.tensors.timing
 import hoist.verbs
 
 _NOBODY = 65534

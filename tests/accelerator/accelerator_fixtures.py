@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +23,7 @@ import pytest
 from hoist.accelerator.origin import parse_origin
 from hoist.accelerator.render import Settings
 from hoist.accelerator.run import Accelerator
+from hoist.config import Config, EngineConfig, StorageConfig
 from hoist.testing.servers import NginxServer, RadosgwServer
 from hoist.testing.servers.ports import free_port
 
@@ -37,6 +38,7 @@ class Running:
     accelerator: Accelerator
     port: int
     said: list[str] = field(default_factory=list)
+    stop: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -86,13 +88,14 @@ def accelerate(tmp_path: Path) -> Iterator[Accelerate]:
             origin = parse_origin("origin", base, ca_bundle)
             settings = Settings(origin, f"127.0.0.1:{port}", **given)  # type: ignore[arg-type]
             said: list[str] = []
-            accelerator = stack.enter_context(Accelerator(settings, said.append))
+            own = stack.enter_context(ExitStack())
+            accelerator = own.enter_context(Accelerator(settings, said.append))
             stop = Event()
             thread = Thread(target=accelerator.watch, args=(stop,))
             thread.start()
-            stack.callback(thread.join)
-            stack.callback(stop.set)
-            return Running(accelerator, port, said)
+            own.callback(thread.join)
+            own.callback(stop.set)
+            return Running(accelerator, port, said, own.close)
 
         yield start
 
@@ -120,6 +123,23 @@ class Bucket:
         data = os.urandom(size)
         obstore.put(self.server.open_store(self.name), key, data)
         return data
+
+    def config(self, accelerators: Sequence[str] = (), endpoint: str | None = None) -> Config:
+        """One storage, `models`, on the bucket below `in`."""
+        server = self.server
+        storage = StorageConfig(
+            "models",
+            f"s3://{self.name}/in",
+            endpoint=endpoint or server.endpoint,
+            region=server.region,
+            accelerator=tuple(accelerators),
+        )
+        keys = {
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "HOME": "/nonexistent",
+        }
+        return Config({"models": storage}, EngineConfig(retry_seconds=30.0), keys)
 
     def sign(self, key: str, lasts: timedelta = HOUR) -> str:
         return obstore.sign(self.server.open_store(self.name), "GET", key, lasts)

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import obstore
 import pytest
+from accelerator_fixtures import HOUR, MIB, Accelerate, Bucket
 from obstore.store import S3Store
 
-from accelerator_fixtures import HOUR, MIB, Accelerate, Bucket
 from hoist.testing.servers import RadosgwServer
 from hoist.testing.servers.base import find_program
 
@@ -89,7 +89,12 @@ def test_only_who_may_read_it_gets_it(rgw_bucket: Bucket, accelerate: Accelerate
     other = rgw_bucket.put("models/b/weights.bin", MIB)
     assert len(other) == MIB
     borrowed = f"{rgw_bucket.sign('models/b/weights.bin').partition('?')[2]}"
-    for wrong in (unsigned, tampered, f"{unsigned}?{borrowed}", url.replace("X-Amz-Expires=3600", "X-Amz-Expires=7200")):
+    for wrong in (
+        unsigned,
+        tampered,
+        f"{unsigned}?{borrowed}",
+        url.replace("X-Amz-Expires=3600", "X-Amz-Expires=7200"),
+    ):
         for span in (None, "0-9"):
             status, body = running.ask(wrong, span)
             assert status == 403 and data[:10] not in body, wrong

@@ -22,7 +22,7 @@ from hoist.bench.herd_model import (
 )
 from hoist.bench.herd_table import herd_line, herd_markdown, herd_tables
 from hoist.bench.herd_targets import herd_targets
-from hoist.bench.throttle import SharedRate
+from hoist.bench.shared_rate import SharedRate
 from hoist.errors import UsageError
 
 COUNTS = st.integers(1, 600)

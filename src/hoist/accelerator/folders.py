@@ -15,7 +15,9 @@ from hoist.errors import LocalError
 
 # Memory, where there is some: the run's folder holds what was granted lately, with the signatures that it was granted to.
 _MEMORY = Path("/dev/shm")  # noqa: S108
-_SLICES = "slices"
+_SLICES, _IN_USE = "slices", "in-use"
+_HEAD_BYTES = 16 << 10
+_LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)\r\n", re.IGNORECASE)
 # What a killed nginx had not finished: NAME.NUMBER beside the slices.
 _UNFINISHED = re.compile(r"[0-9a-f]{32}\.[0-9]{10}")
 
@@ -56,9 +58,43 @@ class CacheFolder:
                     with suppress(OSError):
                         os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 there may be very many
 
+    def check(self) -> int:
+        """Drop the slices that are not as long as they say, unless all ended in order here; how many there were.
+
+        nginx does not see it when a slice on its disk is too short, which is how a machine that lost its power leaves them.
+        """
+        mark = self.path / _IN_USE
+        dropped = 0
+        if mark.exists():
+            for folder, _, names in os.walk(self.path / _SLICES):
+                for name in names:
+                    path = os.path.join(folder, name)  # noqa: PTH118 there may be very many
+                    with suppress(OSError):
+                        if not _is_whole(path):
+                            os.unlink(path)  # noqa: PTH108
+                            dropped += 1
+        try:
+            mark.touch()
+        except OSError as error:
+            raise LocalError(f"the cache folder {self.path}: {error.strerror}") from None
+        return dropped
+
     def close(self) -> None:
         """Let others have it."""
+        with suppress(OSError):
+            (self.path / _IN_USE).unlink()
         os.close(self._lock)
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a file of nginx's cache has as many bytes of a body as its header says."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        head = file.read(_HEAD_BYTES)
+        size = os.fstat(file.fileno()).st_size
+    begin = head.find(b"\nHTTP/1.")
+    end = head.find(b"\r\n\r\n", begin)
+    length = _LENGTH.search(head, begin, end) if 0 < begin < end else None
+    return length is not None and size == end + 4 + int(length[1])
 
 
 def make_run_folder(uid: int, gid: int) -> Path:

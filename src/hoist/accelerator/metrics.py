@@ -1,13 +1,14 @@
 """What an accelerator does, in numbers, from what nginx says of each request; and as Prometheus reads them.
 
 nginx sends a datagram a slice, a check and a request to a socket of ours. It never waits for it: what is not read in time
-is lost, and was not counted.
+is lost, and was not counted. A unix socket would hold ten of them; one of UDP holds thousands. Anybody on this host may
+send to that, so only what begins with a word that nobody else knows is counted.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 import socket
 import time
 from collections import OrderedDict, defaultdict
@@ -135,42 +136,41 @@ _LABELLED = ("requests_total", "slices_total", "checks_total")
 
 
 class LogSocket:
-    """Where nginx's log goes: counts are counted, errors handed to `say` without what a query may hold."""
+    """Where nginx's log goes: counts are counted, errors handed to `say` without what a query may hold.
 
-    def __init__(self, path: Path, metrics: Metrics, say: Callable[[str], None], uid: int, gid: int) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    `port` and `word` are what nginx has to know.
+    """
+
+    def __init__(self, metrics: Metrics, say: Callable[[str], None]) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # As much as the system lets it have.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        self._socket.bind(str(path))
-        if os.geteuid() == 0:
-            os.chown(path, uid, gid)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.word = secrets.token_hex(12)
         self._metrics, self._say = metrics, say
-        self._closing = False
         self._until, self._told = 0.0, 0
+        self._closing = False
         self._thread = Thread(target=self._listen, name="hoist-accelerator-log", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening, after what has come."""
         self._closing = True
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", ("127.0.0.1", self.port))
         self._thread.join(2.0)
         self._socket.close()
 
     def _listen(self) -> None:
         while True:
-            try:
-                data = self._socket.recv(1 << 16)
-            except OSError:
+            data = self._socket.recv(1 << 16)
+            if not data and self._closing:
                 return
-            if not data:
-                if self._closing:
-                    return
-                continue
             head, _, line = data.decode(errors="replace").partition(": ")
-            if head.endswith("access"):
+            if head.endswith(f"a{self.word}"):
                 self._metrics.take(line)
-            elif _EXPECTED not in line:
+            elif head.endswith(f"e{self.word}") and _EXPECTED not in line:
                 self._tell(_QUERY.sub("?...", line.strip()))
 
     def _tell(self, line: str) -> None:

@@ -12,7 +12,7 @@ from hoist.errors import InvalidConfig
 from hoist.storage import SCHEMES
 
 _NETLOC = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~-](?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+)*")
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -65,12 +65,14 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class Places:
     """What only a run knows: a folder that goes with it, the user that nginx works as, the authorities that the origin's
-    certificate is checked against, and its addresses."""
+    certificate is checked against, its addresses, and where the log goes."""
 
     folder: Path
     user: str | None = None
     trusted: Path | None = None
     addresses: tuple[str, ...] = ()
+    log_port: int = 514
+    log_word: str = "hoist"
 
 
 def render(settings: Settings, places: Places) -> str:
@@ -78,19 +80,19 @@ def render(settings: Settings, places: Places) -> str:
     origin = settings.origin
     run = _path(places.folder)
     user = f"user {_word(places.user)};\n" if places.user else ""
-    log = f"syslog:server=unix:{run}/log,nohostname"
+    log = f"syslog:server=127.0.0.1:{places.log_port},nohostname"
     return f"""\
 {user}daemon off;
 worker_processes {settings.workers};
 pid {run}/nginx.pid;
-error_log {log},tag=error warn;
+error_log {log},tag=e{_word(places.log_word)} warn;
 worker_shutdown_timeout 30s;
 events {{ worker_connections {settings.connections}; }}
 http {{
     # No path and no query: a query holds a signature.
     log_format get "get $remote_addr $connection $connection_requests $status {_COUNTS}";
     log_format check "check $remote_addr $connection $connection_requests $upstream_status {_COUNTS}";
-    access_log {log},tag=access get;
+    access_log {log},tag=a{_word(places.log_word)} get;
     log_subrequest on;
     server_tokens off;
     default_type application/octet-stream;
@@ -98,7 +100,8 @@ http {{
     sendfile_max_chunk 2m;
     tcp_nopush on;
     tcp_nodelay on;
-    keepalive_timeout 75s;
+    # A slice that is shorter on the disk than it was ends a body early, which nginx does not see: the client sees the end.
+    keepalive_timeout 3s;
     keepalive_requests 1000000;
     client_header_timeout 15s;
     client_body_timeout 5s;
@@ -147,7 +150,7 @@ http {{
 
         location = /hoist-check {{
             internal;
-            access_log {log},tag=access check;
+            access_log {log},tag=a{_word(places.log_word)} check;
 {_check_cache(settings)}
             proxy_set_header Range "bytes=0-0";
 {_proxy(origin)}

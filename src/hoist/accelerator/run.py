@@ -38,8 +38,14 @@ class Accelerator:
     Raises LocalError, InvalidConfig if it cannot be started.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None] = lambda line: None,
+        render: Callable[[Settings, Places], str] = render,
+    ) -> None:
         self.settings = settings
+        self._render = render
         self._say = say
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,15 +62,18 @@ class Accelerator:
     def __enter__(self) -> Self:
         try:
             self._nginx = find_nginx()
-            cache = CacheFolder(self.settings.cache)
+            self._cache = cache = CacheFolder(self.settings.cache)
             self._stack.callback(cache.close)
-            self._cache = cache
+            if dropped := cache.check():
+                self._say(f"dropped {dropped} slices that a machine which stopped suddenly had left unfinished")
             self.settings = replace(self.settings, cache=cache.path)
             folder = make_run_folder(cache.uid, cache.gid)
             self._stack.callback(remove_run_folder, folder)
-            self._places = Places(folder, cache.user, self._trusted(folder), self._resolve())
-            log = LogSocket(folder / "log", self.metrics, self._say, cache.uid, cache.gid)
+            log = LogSocket(self.metrics, self._say)
             self._stack.callback(log.close)
+            self._places = Places(
+                folder, cache.user, self._trusted(folder), self._resolve(), log_port=log.port, log_word=log.word
+            )
             self._stack.callback(self._end)
             self._launch()
         except BaseException:
@@ -152,7 +161,7 @@ class Accelerator:
     def _write(self) -> None:
         folder = self._places.folder
         path = folder / "nginx.conf"
-        path.write_text(render(self.settings, self._places))
+        path.write_text(self._render(self.settings, self._places))
         run(self._nginx, "-t", "-q", "-e", "stderr", "-p", str(folder), "-c", str(path))
 
     def _reload(self, why: str) -> None:

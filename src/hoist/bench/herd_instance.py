@@ -12,7 +12,7 @@ import torch
 
 from hoist.bench.contents import touch
 from hoist.bench.herd_task import Task
-from hoist.bench.throttle import Shared, SharedRate
+from hoist.bench.shared_rate import Shared, SharedRate
 from hoist.errors import UsageError
 from hoist.read.connect import open_location
 from hoist.storage.wrap import Counting

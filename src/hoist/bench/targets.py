@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from hoist.bench.accelerator_targets import accelerator_targets
 from hoist.bench.comparison import Case, Summary, cases
 from hoist.bench.herd_targets import herd_targets
 from hoist.bench.image_targets import image_targets
@@ -26,7 +27,7 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    found += [*mount_targets(records), *image_targets(records), *herd_targets(records)]
+    found += [*mount_targets(records), *image_targets(records), *accelerator_targets(records), *herd_targets(records)]
     return [target.row for target in found]
 
 

@@ -1,64 +1,68 @@
-"""A storage's ceiling shared by several processes of this machine, where links cannot be shaped."""
+"""A relay that lets so many bytes a second through, all connections together: a store at its bandwidth's end."""
 
 from __future__ import annotations
 
-import fcntl
-import struct
+import asyncio
+import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from threading import Lock
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Self
 
-from hoist.storage.base import Storage
-from hoist.storage.wrap import Wrapper
-
-_MOMENT = struct.Struct("d")
+_STEP = 256 << 10
 
 
-class SharedRate:
-    """Lets `bytes_per_second` through, all processes together that have one on the same file. Safe for threads.
+class ThrottledRelay:
+    """Stands before a server on this host for the length of a `with` block. `sent`: bytes that clients have been given."""
 
-    A process that is killed in the middle takes nothing with it: the kernel gives its lock back.
-    """
-
-    def __init__(self, file: Path, bytes_per_second: float) -> None:
-        self._file = file.open("a+b", buffering=0)
+    def __init__(self, port: int, bytes_per_second: float) -> None:
+        self._upstream = port
         self._rate = bytes_per_second
-        self._lock = Lock()
+        self._free_at = 0.0
+        self.sent = 0
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hoist-relay", daemon=True)
 
-    def reserve(self, size: int) -> float:
-        """Take the next place in the queue; when its bytes have passed, as `time.monotonic` says it everywhere."""
-        with self._lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                self._file.seek(0)
-                data = self._file.read(_MOMENT.size)
-                free_at = _MOMENT.unpack(data)[0] if len(data) == _MOMENT.size else 0.0
-                passed = max(free_at, time.monotonic()) + size / self._rate
-                self._file.truncate(0)
-                self._file.write(_MOMENT.pack(passed))
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-        return passed
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def __exit__(self, *error: object) -> None:
+        done: Future[None] = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        done.result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_STEP)
 
-class Shared(Wrapper):
-    """A storage whose bytes pass all of `rates`: the instance's own link, and the storage's, which others use too."""
+    async def _end(self) -> None:
+        self._server.close()
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
-    def __init__(self, inner: Storage, rates: Sequence[SharedRate]) -> None:
-        super().__init__(inner)
-        self._rates = tuple(rates)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream, limit=_STEP)
+            asks = asyncio.ensure_future(self._pass(reader, up_writer, metered=False))
+            await self._pass(up_reader, writer, metered=True)
+            asks.cancel()
+            up_writer.close()
+        writer.close()
 
-    def before(self, operation: str, size: int) -> None:
-        if size:
-            passed = max((rate.reserve(size) for rate in self._rates), default=0.0)
-            time.sleep(max(0.0, passed - time.monotonic()))
-
-    def close(self) -> None:
-        self.inner.close()
-        for rate in self._rates:
-            rate.close()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, metered: bool) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_STEP):
+                if metered:
+                    self._free_at = max(self._free_at, time.monotonic()) + len(data) / self._rate
+                    await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
+                    self.sent += len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
