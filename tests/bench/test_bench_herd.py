@@ -183,6 +183,7 @@ def _on_hosts(pid: int) -> list[int]:
         (["--storage-rate", "quick"], "600MB/s"),
         (["--storage-rate", "tape=1MB/s"], "tape"),
         (["--scale", "2"], "--scale"),
+        (["--start-jitter", "-1"], "--start-jitter"),
         (["--deadline", "soon"], "seconds"),
         (["--plot", "herd.doc"], ".svg"),
         (["--size", "2TiB"], "are moved"),

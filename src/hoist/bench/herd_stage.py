@@ -71,14 +71,14 @@ class HerdStage:
     missing: Mapping[str, str]
     hosts: tuple[Host, ...] = ()
 
-    def tasks(self, subject: Subject, instances: int) -> list[Task]:
-        """What each of so many instances does."""
+    def tasks(self, subject: Subject, instances: int, jitter: float = 0.0) -> list[Task]:
+        """What each of so many instances does; `jitter` in seconds."""
         if self.how == NAMESPACES:
-            return [Task(subject.location, host.namespace) for host in self.hosts[:instances]]
+            return [Task(subject.location, host.namespace, (), jitter) for host in self.hosts[:instances]]
         shared = (str(self.home / f"{subject.name}.rate"), subject.rates.storage)
         own = subject.rates.instance
         return [
-            Task(subject.location, None, (shared, (str(self.home / f"{subject.name}-{number}.rate"), own)))
+            Task(subject.location, None, (shared, (str(self.home / f"{subject.name}-{number}.rate"), own)), jitter)
             for number in range(instances)
         ]
 
