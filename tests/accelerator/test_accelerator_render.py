@@ -93,6 +93,19 @@ def test_nginx_takes_it(tmp_path: Path, scheme: str, check_seconds: int) -> None
         run(find_nginx(), "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf"))
 
 
+def test_an_address_stands_for_itself_alone() -> None:
+    """No part of an address is read as a pattern: the brackets of IPv6 are no choice of characters."""
+    text = render(
+        Settings(Origin("x", "http", "[::1]:9000", "/a.b/"), "127.0.0.1:1", Path("/c"), 1 << 30), Places(Path("/r"))
+    )
+    found = re.search(r'"~\*(\^\S+ \S+\$)" "yes"', text)
+    assert found
+    pattern = re.compile(found[1], re.IGNORECASE)
+    assert pattern.match("[::1] [::1]:9000") and pattern.match("[::1]:9000 [::1]:9000")
+    assert not any(pattern.match(f"{host} {host}") for host in (":", "1", "[::1]", ":9000", "x[::1]:9000", "1:9000"))
+    assert r"/a\.b/" in text
+
+
 def test_another_size_is_another_zone() -> None:
     settings = Settings(Origin("x", "http", "h", "/b/"), "127.0.0.1:1", Path("/c"), 1 << 30)
     large = render(replace(settings, size=10 << 40), Places(Path("/run/x")))

@@ -82,6 +82,8 @@ class Metrics:
         """nginx had ended, and was started again."""
         with self._lock:
             self._counts["restarts_total"] += 1
+            # It counts its connections anew.
+            self._sent.clear()
 
     def values(self) -> Mapping[str, float]:
         """All of them by name, with the label in braces where there is one."""

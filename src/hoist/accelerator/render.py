@@ -187,9 +187,8 @@ def _caches(settings: Settings, run: str) -> str:
 
 
 def _maps(origin: Origin) -> str:
-    path = origin.path.replace(".", r"\.")
-    host = origin.host.replace(".", r"\.")
-    netloc = origin.netloc.replace(".", r"\.")
+    path, netloc = _pattern(origin.path), _pattern(origin.netloc)
+    host = _pattern(f"[{origin.host}]" if ":" in origin.host else origin.host)
     return f"""\
     map $request_method $allowed_method {{
         default "";
@@ -234,6 +233,11 @@ def _maps(origin: Origin) -> str:
         default "";
         "no-cache" "yes";
     }}"""
+
+
+def _pattern(text: str) -> str:
+    """A regular expression for the text itself, of what an origin's address can hold."""
+    return re.sub(r"[.\[\]]", r"\\\g<0>", text)
 
 
 def _upstream(settings: Settings, places: Places) -> str:

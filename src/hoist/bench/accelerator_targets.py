@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 
@@ -26,11 +27,11 @@ def accelerator_targets(records: Sequence[Record]) -> Iterator[Target]:
         slow, quick = (median(record["seconds"] for record in those) for those in (direct, through))
         times = f"{quick:.1f} s, direct {slow:.1f} s; the model alone {size / rate:.1f} s"
         yield Target(work, "3 x sooner than direct", f"{slow / quick:.1f} x", slow >= 3 * quick, times)
-    warm = {
-        way: median(record["size"] / record["seconds"] for record in found if record["way"] == way)
-        for way in ("static", "accelerated", "unchecked")
-        if any(record["way"] == way and record["step"] == "warm" for record in found)
-    }
+    rates: dict[str, list[float]] = defaultdict(list)
+    for record in found:
+        if record["step"] == "warm":
+            rates[record["way"]].append(record["size"] / record["seconds"])
+    warm = {way: median(those) for way, those in rates.items()}
     if len(warm) == 3:
         ratio = warm["accelerated"] / warm["static"]
         beside = f"{warm['accelerated'] / 1e6:,.0f} of {warm['static'] / 1e6:,.0f} MB/s"

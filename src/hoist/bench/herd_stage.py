@@ -246,7 +246,9 @@ class ColdCache:
     def _end(self) -> None:
         running, self._running = self._running, None
         if running is not None:
-            running.__exit__(None, None, None)
+            # Its log listens on that host's loopback, and is told there that it is over.
+            with inside(self._host.namespace):
+                running.__exit__(None, None, None)
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
