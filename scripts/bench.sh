@@ -24,7 +24,6 @@ rm -f "$mount"
 echo "== mount: hoist bench mount --peer all"
 "$hoist" bench mount --peer all --repeat "${REPEAT:-3}" --patience 10 --record "$mount" ${FOLDER:+--folder "$FOLDER"}
 
-<<<<<<< HEAD
 # Images beside skopeo and podman, on a docker-registry: pushes, pulls, an update, a load by range, memory.
 image=benchmarks/records/$day-image.jsonl
 rm -f "$image"
@@ -36,15 +35,13 @@ herd=benchmarks/records/$day-herd.jsonl
 rm -f "$herd"
 echo "== herd: hoist bench herd"
 "$hoist" bench herd --repeat "${REPEAT:-3}" --record "$herd" --plot benchmarks/herd.svg ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" "$image" "$herd" --markdown benchmarks/targets.md
-=======
+
 # The accelerator: a herd of 16 cold instances before a slow origin, and what it costs when it is warm.
 accelerator=benchmarks/records/$day-accelerator.jsonl
 rm -f "$accelerator"
 echo "== accelerator: hoist bench accelerator"
 "$hoist" bench accelerator --repeat "${REPEAT:-3}" --record "$accelerator" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" "$accelerator" --markdown benchmarks/targets.md
->>>>>>> accelerator
+"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.
