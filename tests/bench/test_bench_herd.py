@@ -27,7 +27,7 @@ from hoist.cli import main
 from hoist.config import load_config
 from hoist.errors import LocalError, UsageError
 from hoist.testing.servers import DockerRegistry, GaneshaServer, NginxBucket
-from makers import SOURCE, safetensors_bytes
+from makers import SOURCE, Raw, safetensors_bytes
 
 Record = dict[str, Any]
 TINY = 0.008
@@ -46,7 +46,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     require_namespaces()
     for server in (NginxBucket, GaneshaServer, DockerRegistry):
         require(server)
-    folder, told = tmp_path_factory.mktemp("herd"), []
+    folder = tmp_path_factory.mktemp("herd")
+    told: list[Record] = []
     found = run_herd_bench(options(folder, NAMESPACES, (1, 3), ("nas", "oss", "accl", "image")), told.append)
     assert found == told
     assert not list(folder.iterdir()), "the benchmark left something behind"
@@ -113,7 +114,7 @@ def test_an_instance_that_fails_or_hangs_is_told_and_the_others_load(tmp_path: P
     from hoist.verbs import publish
 
     source = tmp_path / "model.safetensors"
-    source.write_bytes(safetensors_bytes([("weight", "F16", [1000], bytes(2000))]))
+    source.write_bytes(safetensors_bytes([Raw("weight", "F16", [1000], bytes(2000))]))
     storage = tmp_path / "nas"
     storage.mkdir()
     publish(source, f"{storage}//m:v")
@@ -129,14 +130,10 @@ def test_an_instance_that_fails_or_hangs_is_told_and_the_others_load(tmp_path: P
         nowhere = Task(good.location, f"{PREFIX}-nowhere")
         (refused,) = nursery.run([nowhere], 30)
         assert f"{PREFIX}-nowhere" in refused["error"]
-
-
-def test_a_nursery_that_dies_is_told(tmp_path: Path) -> None:
-    with Nursery(load_config().environ) as nursery:
         assert nursery._process is not None
         nursery._process.kill()
         with pytest.raises(LocalError, match="ended with -9"):
-            nursery.run([Task(f"{tmp_path}//m:v")], 5)
+            nursery.run([good], 5)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
@@ -186,6 +183,7 @@ def _on_hosts(pid: int) -> list[int]:
         (["--storage-rate", "quick"], "600MB/s"),
         (["--storage-rate", "tape=1MB/s"], "tape"),
         (["--scale", "2"], "--scale"),
+        (["--start-jitter", "-1"], "--start-jitter"),
         (["--deadline", "soon"], "seconds"),
         (["--plot", "herd.doc"], ".svg"),
         (["--size", "2TiB"], "are moved"),

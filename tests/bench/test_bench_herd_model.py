@@ -124,7 +124,8 @@ def record(storage: str, instances: int, seconds: list[float], **more: Any) -> d
     rates = {"storage": 600e6, "instance": 625e6, "origin": 600e6 if storage == "accl" else None}
     return {
         "bench": "herd", "storage": storage, "server": "one of the test's", "how": "namespaces", "instances": instances,
-        "size": 1 << 30, "model_size": 10 << 30, "scale": 1.0, "time_scale": 0.1, "rates": rates, "shaped_rates": rates,
+        "size": 1 << 30, "model_size": 10 << 30, "scale": 1.0, "time_scale": 0.1, "start_jitter": 0.1,
+        "rates": rates, "shaped_rates": rates,
         "deadlines": {"port check": 12.0, "initializer": 30.0}, "seconds": seconds, "failures": [],
         "ideal_seconds": float(instances), "bytes_read": instances << 30, "origin_bytes": instances << 30,
         "origin_bytes_by": "link", "origin_ideal_bytes": instances << 30, "instance_cpu_seconds": 1.0 * instances,

@@ -24,6 +24,7 @@ from hoist.bench.nursery import Nursery
 from hoist.bench.process_cpu import machine_busy_seconds, session_cpu_seconds
 from hoist.bench.records import make_record
 from hoist.errors import LocalError, UsageError
+from hoist.fleet.local import JITTER_SECONDS
 from hoist.storage.base import Version
 
 Record = dict[str, Any]
@@ -45,7 +46,7 @@ class Options:
     """What is measured. Rates are the full ones; `scale` scales them down, and `shorten` the times.
 
     `size` is the model that is stood for: `size * scale * shorten` bytes are moved. `how` None: namespaces where they
-    can be made.
+    can be made. `start_jitter` is a fleet's, in seconds at full scale.
     """
 
     storages: Sequence[str] = tuple(OPENERS)
@@ -55,6 +56,7 @@ class Options:
     shorten: float = 0.5
     storage_rates: Mapping[str, float] = field(default_factory=dict)
     instance_rate: float = INSTANCE_RATE
+    start_jitter: float = JITTER_SECONDS
     deadlines: Mapping[str, float] = field(default_factory=lambda: dict(DEADLINES))
     repeat: int = 1
     how: str | None = None
@@ -73,6 +75,8 @@ class Options:
         for name, value in (("--scale", self.scale), ("--shorten", self.shorten)):
             if not 0 < value <= 1:
                 raise UsageError(f"{name} is above 0 and at most 1, not {value:g}")
+        if self.start_jitter < 0:
+            raise UsageError("--start-jitter is 0 seconds or more")
         if any(seconds <= 0 for seconds in self.deadlines.values()):
             raise UsageError("a deadline is above 0 seconds")
         if self.width > 1:
@@ -124,6 +128,7 @@ def run_herd_bench(
 class _Herds:
     def __init__(self, stage: HerdStage, options: Options, size: int, on_record: Callable[[Record], None]) -> None:
         self._stage, self._options, self._size = stage, options, size
+        self._time_scale = size / (options.size * options.scale)
         self._machine = machine_facts()
         self._records: list[Record] = []
         self._on_record = on_record
@@ -154,7 +159,9 @@ class _Herds:
         subject.renew()
         leaders = list(subject.servers())
         sent, cpu, (busy, cores) = subject.sent_bytes(), session_cpu_seconds(leaders), machine_busy_seconds()
-        results = nursery.run(self._stage.tasks(subject, instances), self._patience(subject, instances))
+        # As a fleet has it: one alone need not wait.
+        jitter = self._options.start_jitter * self._time_scale if instances > 1 else 0.0
+        results = nursery.run(self._stage.tasks(subject, instances, jitter), self._patience(subject, instances))
         sent_now, cpu_now, (busy_now, cores_now) = (
             subject.sent_bytes(),
             session_cpu_seconds(leaders),
@@ -182,7 +189,6 @@ class _Herds:
 
     def _about(self, subject: Subject) -> Record:
         options = self._options
-        time_scale = self._size / (options.size * options.scale)
         return {
             "storage": subject.name,
             "server": subject.server,
@@ -190,8 +196,9 @@ class _Herds:
             "size": self._size,
             "model_size": options.size,
             "scale": options.scale,
-            "time_scale": time_scale,
+            "time_scale": self._time_scale,
+            "start_jitter": options.start_jitter,
             "rates": options.rates(subject.name).to_json(),
             "shaped_rates": subject.rates.to_json(),
-            "deadlines": {name: seconds * time_scale for name, seconds in options.deadlines.items()},
+            "deadlines": {name: seconds * self._time_scale for name, seconds in options.deadlines.items()},
         }

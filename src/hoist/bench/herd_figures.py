@@ -10,7 +10,7 @@ from statistics import median
 from hoist.bench.herd_model import crossover, percentile
 from hoist.bench.table import GIB, Record
 
-_SETTING = ("how", "model_size", "scale", "time_scale", "size")
+_SETTING = ("how", "model_size", "scale", "time_scale", "size", "start_jitter")
 _CLEARLY = 0.9
 
 
@@ -69,6 +69,7 @@ class Herd:
     scale: float
     time_scale: float
     size: int
+    start_jitter: float
     deadlines: Mapping[str, float]
     curves: Mapping[str, Curve]
 
@@ -102,8 +103,8 @@ def herds(records: Iterable[Record]) -> list[Herd]:
             last = [r for r in here if r["storage"] == storage][-1]
             same = [r for r in here if r["storage"] == storage and r["rates"] == last["rates"]]
             curves[storage] = _curve(storage, same)
-        how, model_size, scale, time_scale, size = setting
-        found.append(Herd(how, model_size, scale, time_scale, size, here[-1]["deadlines"], curves))
+        how, model_size, scale, time_scale, size, jitter = setting
+        found.append(Herd(how, model_size, scale, time_scale, size, jitter, here[-1]["deadlines"], curves))
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from hoist.bench.contents import touch
 from hoist.bench.herd_task import Task
 from hoist.bench.shared_rate import Shared, SharedRate
+from hoist.config import say
 from hoist.errors import UsageError
 from hoist.read.connect import open_location
 from hoist.storage.wrap import Counting
@@ -25,6 +26,7 @@ def load(task: Task) -> dict[str, Any]:
 
     Raises what a load may; UsageError for a version of several weight files.
     """
+    say("start_jitter", f"{task.jitter:f}")
     before = resource.getrusage(resource.RUSAGE_SELF)
     with open_location(task.location) as plain:
         counting = Counting(plain.storage)

@@ -71,14 +71,14 @@ class HerdStage:
     missing: Mapping[str, str]
     hosts: tuple[Host, ...] = ()
 
-    def tasks(self, subject: Subject, instances: int) -> list[Task]:
-        """What each of so many instances does."""
+    def tasks(self, subject: Subject, instances: int, jitter: float = 0.0) -> list[Task]:
+        """What each of so many instances does; `jitter` in seconds."""
         if self.how == NAMESPACES:
-            return [Task(subject.location, host.namespace) for host in self.hosts[:instances]]
+            return [Task(subject.location, host.namespace, (), jitter) for host in self.hosts[:instances]]
         shared = (str(self.home / f"{subject.name}.rate"), subject.rates.storage)
         own = subject.rates.instance
         return [
-            Task(subject.location, None, (shared, (str(self.home / f"{subject.name}-{number}.rate"), own)))
+            Task(subject.location, None, (shared, (str(self.home / f"{subject.name}-{number}.rate"), own)), jitter)
             for number in range(instances)
         ]
 
@@ -246,7 +246,9 @@ class ColdCache:
     def _end(self) -> None:
         running, self._running = self._running, None
         if running is not None:
-            running.__exit__(None, None, None)
+            # Its log listens on that host's loopback, and is told there that it is over.
+            with inside(self._host.namespace):
+                running.__exit__(None, None, None)
             shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -84,7 +84,8 @@ def _notes(herd: Herd) -> list[str]:
     notes = [
         f"bandwidths are {herd.scale:g} of the full ones and {herd.size / _MIB:,.0f} MiB are moved: times here are "
         f"{herd.time_scale:.3f} of the full model's at the full bandwidths",
-        f"deadlines: {deadlines}",
+        f"deadlines: {deadlines}; of several instances each waits up to {herd.start_jitter:g} s before its first weights "
+        f"(here {herd.start_jitter * herd.time_scale:.3f} s)",
         {
             "namespaces": "each server and instance is in a network namespace behind a shaped link (HTB)",
             "throttled": "NO shaped links: the instances share the storage's bandwidth by a wrapper around it",

@@ -50,6 +50,7 @@ def add_herd(commands: Commands) -> None:
         metavar="SECONDS",
         help="count who is later, may be repeated (default: 120, the port check, and 300, the initializer)",
     )
+    add("--start-jitter", type=float, metavar="SECONDS", help="as of a fleet's instances (default: a fleet's, 0.1)")
     add("--throttle", action="store_true", help="use the wrapper also where links can be shaped")
     completes(add("--plot", metavar="FILE", help="draw the curves: .svg, .png or .pdf"), "file")
     completes(add("--folder", metavar="FOLDER", help="where everything goes"), "folder")
@@ -84,6 +85,7 @@ def _options(args: Namespace) -> Options:
     from hoist.bench.herd_model import parse_rate
     from hoist.bench.herd_stage import OPENERS, THROTTLED
     from hoist.config import parse_size
+    from hoist.fleet.local import JITTER_SECONDS
 
     rates: dict[str, float] = {}
     for text in args.storage_rate:
@@ -99,6 +101,7 @@ def _options(args: Namespace) -> Options:
         shorten=args.shorten,
         storage_rates=rates,
         instance_rate=parse_rate(args.instance_rate),
+        start_jitter=JITTER_SECONDS if args.start_jitter is None else args.start_jitter,
         deadlines=_deadlines(args.deadline) or DEADLINES,
         repeat=args.repeat,
         how=THROTTLED if args.throttle else None,
