@@ -19,7 +19,12 @@ from hoist.image.addresses import parse_image
 from hoist.image.places import Image, opened_image
 from hoist.model.image.documents import parse_config
 from hoist.model.manifest import digest_of
+from hoist.model.reference import parse_reference
+from hoist.progress import Progress
+from hoist.read.version import open_version
+from hoist.storage.image.single import SingleImage
 from hoist.testing.servers.base import find_program
+from hoist.transfer.verify import verify_version
 from makers import directory_storage, publish, write_files
 
 MIB = 1 << 20
@@ -140,6 +145,30 @@ def unpacked(image: Image, manifest: Mapping[str, Any], folder: Path) -> Path:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:*") as archive:
             archive.extractall(folder, filter="tar")
     return folder
+
+
+def tags_that_are_whole(text: str, name: str, *, read: bool) -> dict[str, str]:
+    """All tags of a repository, each with the version that it means; every blob is there, and is verified if `read`."""
+    found = {}
+    with image_at(text) as image:
+        for tag in image.place.tags(image.repository):
+            found[tag] = label = whole_version(image, tag)
+            if not read:
+                continue
+            storage = SingleImage(image.place, image.repository, tag, "image")
+            with open_version(storage, parse_reference(f"{name}:{label}")) as opened:
+                assert not verify_version(opened, Progress()).damaged
+    return found
+
+
+def whole_version(image: Image, tag: str) -> str:
+    """The label of the one version in an image, all of whose blobs are there."""
+    manifest = manifest_of(image, tag)
+    for blob in (manifest["config"], *manifest["layers"]):
+        assert image.place.blob_size(image.repository, blob["digest"]) == blob["size"], (tag, blob)
+    storage = SingleImage(image.place, image.repository, tag, "image")
+    (version,) = storage.versions()
+    return version.label
 
 
 def need_program(name: str, package: str = "") -> str:

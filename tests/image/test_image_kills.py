@@ -1,6 +1,6 @@
 """SIGKILL at random moments of publish, image update and pull, on a real registry: no tag ever names what is not whole.
 
-A hundred of them in all; HOIST_TEST_KILLS sets how many each of the three tests does.
+HOIST_TEST_KILLS sets how many each of the three tests does: with those of test_image_commands.py a hundred in all.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from image_makers import MIB, image_at, manifest_of, model_folder, put_base, tar_of
+from image_makers import MIB, image_at, model_folder, put_base, tags_that_are_whole, tar_of
 
 from hoist.config import Config
-from hoist.image.places import Image
 from hoist.image.verbs import build, copy
-from hoist.model.reference import parse_reference
-from hoist.progress import Progress
-from hoist.read.version import open_version
-from hoist.storage.image.single import SingleImage
 from hoist.testing.servers import DockerRegistry
-from hoist.transfer.verify import verify_version
 from makers import files_below, noise, write_files
 from zygote import Ended, User, Zygote
 
-KILLS = int(os.environ.get("HOIST_TEST_KILLS", "34"))
+KILLS = int(os.environ.get("HOIST_TEST_KILLS", "28"))
 STAGING = ".hoist-pull"
 LARGE = 4 * MIB + 9000
 FILES = {"unet.bin": noise(LARGE), "vae.bin": noise(LARGE, 1), "config.json": b"{}", "t/b.txt": noise(9000, 2)}
@@ -54,30 +48,6 @@ def moments(whole: Callable[[], float], seed: int) -> Iterator[float]:
         if number % 12 == 11:
             seconds = whole()
         yield parts.pop() * seconds
-
-
-def tags_that_are_whole(text: str, name: str, *, read: bool) -> dict[str, str]:
-    """All tags of a repository, each with the version that it means; every blob is there, and is verified if `read`."""
-    found = {}
-    with image_at(text) as image:
-        for tag in image.place.tags(image.repository):
-            found[tag] = label = whole_version(image, tag)
-            if not read:
-                continue
-            storage = SingleImage(image.place, image.repository, tag, "image")
-            with open_version(storage, parse_reference(f"{name}:{label}")) as opened:
-                assert not verify_version(opened, Progress()).damaged
-    return found
-
-
-def whole_version(image: Image, tag: str) -> str:
-    """The label of the one version in an image, all of whose blobs are there."""
-    manifest = manifest_of(image, tag)
-    for blob in (manifest["config"], *manifest["layers"]):
-        assert image.place.blob_size(image.repository, blob["digest"]) == blob["size"], (tag, blob)
-    storage = SingleImage(image.place, image.repository, tag, "image")
-    (version,) = storage.versions()
-    return version.label
 
 
 def test_publish(user: User, where: str) -> None:
