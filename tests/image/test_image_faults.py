@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -125,9 +124,7 @@ class Sick:
 
 
 @pytest.fixture(scope="module")
-def sick(
-    docker_registry: DockerRegistry, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Sick]:
+def sick(docker_registry: DockerRegistry, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sick]:
     with FaultServer(ServerOrigin(docker_registry.endpoint)) as server:
         env = {"HOIST_RETRY_SECONDS": "8"}
         yield Sick(docker_registry, server, User(zygote, tmp_path_factory.mktemp("sick"), env))
@@ -161,5 +158,7 @@ def test_what_stays_ends_in_an_error(sick: Sick) -> None:
     sick.user = user
     codes = [ended.code for ended in sick.ended]
     import sys
+
     for e in sick.ended:
-        if e.code: sys.stderr.write(f"{e.code} {e.seconds:.1f} {e.error}")
+        if e.code:
+            sys.stderr.write(f"{e.code} {e.seconds:.1f} {e.error}")
