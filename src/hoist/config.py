@@ -104,6 +104,9 @@ class Config:
 
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
+        return replace(self._storage(address), retry_seconds=self.engine.retry_seconds)
+
+    def _storage(self, address: str) -> StorageConfig:
         if address in self.storages:
             return self.storages[address]
         if IS_URL.match(address) or address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):

@@ -25,7 +25,10 @@ _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """How to reach one storage; see `hoist.config` for the fields. Holds no secret."""
+    """How to reach one storage; see `hoist.config` for the fields. Holds no secret.
+
+    `retry_seconds` is the engine's, for storages that repeat requests themselves.
+    """
 
     address: str
     url: str
@@ -37,6 +40,7 @@ class StorageConfig:
     profile: str | None = None
     anonymous: bool = False
     accelerator: tuple[str, ...] = ()
+    retry_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class CacheConfig:
     refused: bool = False
 
 
-STORAGE_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name != "address")
+STORAGE_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name not in ("address", "retry_seconds"))
 ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "start_jitter", "max_bandwidth", "direct", "recheck")
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hoist.checkup.http import Answer, fetch, tls_of
+from hoist.checkup.http import Answer, fetch
 from hoist.checkup.report import Finding, Group
+from hoist.checkup.transport import tls_finding
 from hoist.config import StorageConfig
 from hoist.errors import FileNotFound, HoistError, PermissionDenied, StorageNotFound, StorageUnavailable
 from hoist.storage import layout
@@ -19,10 +20,8 @@ from hoist.storage.bucket import BucketObjects
 # S3 refuses a request that is signed further off than this.
 _REFUSED_SKEW = 900.0
 _ODD_SKEW = 60.0
-_SOON_DAYS = 14.0
 _SAMPLE = bytes(range(256)) * 256
 _SPAN = (1000, 3000)
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 _READ_MEND = "give the credentials read permission (s3:GetObject) on the bucket and prefix"
 
@@ -49,7 +48,7 @@ class BucketCheck:
             yield self.group.failed("endpoint", str(error), _endpoint_mend(str(error)))
             return
         yield self._endpoint(url, answer)
-        yield self._tls(url)
+        yield tls_finding(self.group, url, self.config.ca_bundle)
         yield self._clock(answer)
         listed = self._list()
         yield listed
@@ -62,22 +61,6 @@ class BucketCheck:
         if answer.status >= 500:
             return self.group.warning("endpoint", f"{detail}, with {answer.status}", "look into the server's own log")
         return self.group.ok("endpoint", detail, seconds=answer.seconds)
-
-    def _tls(self, url: str) -> Finding:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if parts.scheme != "https":
-            if host in _LOOPBACK:
-                return self.group.ok("TLS", "none; the server is on this machine")
-            return self.group.warning("TLS", "none: anybody on the way can read and change", "use https:// if you can")
-        try:
-            found = tls_of(host, parts.port or 443, self.config.ca_bundle)
-        except (OSError, ValueError):
-            return self.group.ok("TLS", "the certificate is trusted (through a proxy)")
-        detail = f"{found.protocol}, the certificate is trusted and valid for {found.days:.0f} days"
-        if found.days < _SOON_DAYS:
-            return self.group.warning("TLS", detail, "renew the server's certificate")
-        return self.group.ok("TLS", detail, days=found.days)
 
     def _clock(self, answer: Answer) -> Finding:
         skew = answer.skew

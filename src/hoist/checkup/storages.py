@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Thread
 
 from hoist.checkup.report import Finding, Group
@@ -13,6 +13,8 @@ from hoist.errors import HoistError
 from hoist.storage import open_storage
 from hoist.storage.base import Storage
 from hoist.storage.tree import TreeStorage
+
+_RETRY_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -62,7 +64,8 @@ def _begin(config: Config, address: str, *, read_only: bool) -> Check:
 
 def _findings(config: Config, address: str, group: Group, *, read_only: bool) -> Iterator[Finding]:
     try:
-        chosen = config.storage(address)
+        # A registry's client repeats what is passing; a checkup shows it.
+        chosen = replace(config.storage(address), retry_seconds=_RETRY_SECONDS)
         storage = open_storage(chosen, config.environ)
     except HoistError as error:
         yield group.failed("configuration", str(error), "mend hoist.toml or the environment; see docs/storages.md")
@@ -93,6 +96,15 @@ def _of_kind(storage: Storage, chosen: StorageConfig, group: Group, *, read_only
 
         assert isinstance(objects, NfsObjects)
         yield from NfsCheck(objects, group, read_only).run()
+        return
+    if chosen.url.startswith("oci://"):
+        from hoist.checkup.registry import RegistryCheck
+        from hoist.storage.image.reading import ImageReader
+        from hoist.storage.oci.registry import Registry
+
+        assert isinstance(storage, ImageReader)
+        assert isinstance(storage.repositories, Registry)
+        yield from RegistryCheck(storage, storage.repositories, chosen, group, read_only).run()
         return
     next(storage.versions(), None)
     yield group.ok("storage", f"kind {storage.kind}, can be listed")

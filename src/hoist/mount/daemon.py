@@ -56,12 +56,13 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
     """
     options = plan.options
     metrics = Metrics()
+    limits = replace(config.engine, retry_seconds=min(config.engine.retry_seconds, options.timeout_seconds))
+    config = replace(config, engine=limits)
     with ExitStack() as stack:
         opened = [
             (address, stack.enter_context(open_storage(config.storage(address), config.environ)), references)
             for address, references in places_of(plan.storages)
         ]
-        limits = replace(config.engine, retry_seconds=min(config.engine.retry_seconds, options.timeout_seconds))
         cache = mount_cache(config, options)
         shelves = _shelves(opened, Engine(limits), metrics, options, cache)
         memory = BlockMemory(options.memory_bytes)

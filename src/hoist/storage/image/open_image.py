@@ -30,7 +30,7 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
     repositories: Repositories
     scheme = config.url.partition("://")[0]
     if scheme == "oci":
-        repositories, path = open_registry(config, environ)
+        repositories, path = open_registry(config, environ, retry_seconds=config.retry_seconds)
         if ":" in path or "@" in path:
             return SingleImage(repositories, *split_image(path, config.address), kind)
         if path and not _PREFIX.fullmatch(path):

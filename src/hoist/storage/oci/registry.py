@@ -21,7 +21,7 @@ from hoist.storage.oci.notes import Notes
 from hoist.storage.oci.repositories import Chunks, Descriptor, Document
 from hoist.storage.oci.uploads import CHUNK_BYTES, Upload
 from hoist.storage.ranges import RangeClient
-from hoist.storage.wire import Wire
+from hoist.storage.wire import Answer, Wire
 
 _PAGE = 1000
 
@@ -51,6 +51,8 @@ class Registry:
         self._client = Client(base, address, self._wire, Authorizer(base, host, self._wire, login), retry_seconds)
         self._blobs = BlobReader(self._client, self._ranges)
         self._manifests = Manifests(self._client, self._put_empty_config)
+        self.base = self._client.base
+        self.login = login
         self._uploads = uploads
         self._notes = Notes(uploads, self._client.base)
         self._chunk_bytes = chunk_bytes
@@ -142,6 +144,15 @@ class Registry:
         self._notes.note(found, repository)
         return found
 
+    def try_push(self, repository: str) -> None:
+        """Begin an upload and give it up, which leaves nothing. Raises PermissionDenied, and what else is in the way."""
+        what = f"{self.address}: an upload to {repository}"
+        url = self._client.url(f"/v2/{quote(repository)}/blobs/uploads/")
+        answer = self._client.ask("POST", url, push(repository), what)
+        if answer.status not in (201, 202) or not answer.headers.get("location"):
+            raise self._client.refuse(answer, what)
+        self._give_up(url, answer, repository, what)
+
     def mount_blob(self, repository: str, digest: str, size: int, source: str) -> bool:
         what = self._blobs.name(repository, digest)
         query = urlencode({"mount": digest, "from": source}, quote_via=quote, safe=":/")
@@ -157,9 +168,7 @@ class Registry:
         self._notes.drop(digest, source)
         if answer.status == 202 and answer.headers.get("location"):
             # It has begun an upload instead.
-            session = self._client.resolve(url, answer.headers["location"])
-            with suppress(HoistError):
-                self._client.once("DELETE", session, delete(repository), what)
+            self._give_up(url, answer, repository, what)
         return False
 
     def known_holders(self, digest: str) -> Sequence[str]:
@@ -172,6 +181,11 @@ class Registry:
         self._client.stop.set()
         self._wire.close()
         self._ranges.close()
+
+    def _give_up(self, url: str, begun: Answer, repository: str, what: str) -> None:
+        session = self._client.resolve(url, begun.headers["location"])
+        with suppress(HoistError):
+            self._client.once("DELETE", session, delete(repository), what)
 
     def _read_blob(self, repository: str, digest: str, most: int) -> bytes:
         what = self._blobs.name(repository, digest)
