@@ -147,25 +147,6 @@ def test_what_passes_is_survived(sick: Sick) -> None:
 
 def test_what_stays_ends_in_an_error(sick: Sick) -> None:
     """One kind of request never comes right."""
-    user = sick.user
-    sick.user = user.with_env(HOIST_RETRY_SECONDS="0.5")
-    rng = random.Random(5)
-    faults = list(FAULTS)
-    rng.shuffle(faults)
-    for number, fault in enumerate(faults):
-        for method, path in (REQUESTS[number % len(REQUESTS)],):
-            sick.round([Rule(fault, method, path, first=rng.randrange(2))], number)
-    sick.user = user
-    codes = [ended.code for ended in sick.ended]
-    import sys
-
-    for e in sick.ended:
-        if e.code:
-            sys.stderr.write(f"{e.code} {e.seconds:.1f} {e.error}")
-
-
-def test_what_stays_ends_in_an_error(sick: Sick) -> None:
-    """One kind of request never comes right."""
     user, before = sick.user, len(sick.ended)
     sick.user = user.with_env(HOIST_RETRY_SECONDS="0.3")
     rng = random.Random(5)
