@@ -59,5 +59,5 @@ $(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing Hoist and its test tools into $(VENV) (once; a few minutes)"
-	@$(PIP_INSTALL) --editable '.[torch,bench,test,check]'
+	@$(PIP_INSTALL) --editable '.[torch,bench,plot,test,check]'
 	@touch $@

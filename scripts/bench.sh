@@ -29,7 +29,19 @@ image=benchmarks/records/$day-image.jsonl
 rm -f "$image"
 echo "== image: hoist bench image --peer all"
 "$hoist" bench image --peer all --repeat "${REPEAT:-3}" --record "$image" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" "$image" --markdown benchmarks/targets.md
+
+# Many instances at once, from each storage behind a link of a quarter of its bandwidth (as root; else by a wrapper).
+herd=benchmarks/records/$day-herd.jsonl
+rm -f "$herd"
+echo "== herd: hoist bench herd"
+"$hoist" bench herd --repeat "${REPEAT:-3}" --record "$herd" --plot benchmarks/herd.svg ${FOLDER:+--folder "$FOLDER"}
+
+# The accelerator: a herd of 16 cold instances before a slow origin, and what it costs when it is warm.
+accelerator=benchmarks/records/$day-accelerator.jsonl
+rm -f "$accelerator"
+echo "== accelerator: hoist bench accelerator"
+"$hoist" bench accelerator --repeat "${REPEAT:-3}" --record "$accelerator" ${FOLDER:+--folder "$FOLDER"}
+"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

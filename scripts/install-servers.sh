@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests use and PyPI does not have: Ceph's radosgw, nginx, fio, fuse3 for mounts without root, a
-# registry, and the tools of container images (skopeo, umoci, buildah, podman, containerd) with a static busybox to put
-# into them, and the OCI image specification's schemas.
+# registry, the tools of container images (skopeo, umoci, buildah, podman, containerd) with a static busybox to put into
+# them, the OCI image specification's schemas, and nfs-ganesha with the NFS client library.
 # Debian and Ubuntu, as root or with passwordless sudo; does nothing when they are there. Without them the tests
 # that need them are skipped, so this fails only where they must not be: when CI is set.
 set -u
@@ -10,7 +10,7 @@ declare -A package_of=(
   [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [radosgw]=radosgw [radosgw-admin]=ceph-common [ceph]=ceph-common
   [monmaptool]=ceph-base [nginx]=nginx-light [fusermount3]=fuse3 [fio]=fio
   [docker-registry]=docker-registry [skopeo]=skopeo [umoci]=umoci [buildah]=buildah [podman]=podman [runc]=runc
-  [busybox]=busybox-static [ctr]=containerd
+  [busybox]=busybox-static [ctr]=containerd [ganesha.nfsd]=nfs-ganesha
 )
 schemas=/usr/share/gocode/src/github.com/opencontainers/image-spec/schema
 policy=/usr/sbin/policy-rc.d
@@ -26,6 +26,9 @@ packages=()
 for program in "${!package_of[@]}"; do
   command -v "$program" >/dev/null || packages+=("${package_of[$program]}")
 done
+# These have no program of their own.
+compgen -G '/usr/lib/*/ganesha/libfsalvfs.so' >/dev/null || packages+=(nfs-ganesha-vfs)
+compgen -G '/usr/lib/*/libnfs.so.1[34]' >/dev/null || packages+=(libnfs13)
 [ -d "$schemas" ] || packages+=(golang-github-opencontainers-image-spec-dev)
 if [ ${#packages[@]} -eq 0 ]; then
   echo "install-servers: all are installed already"

@@ -12,6 +12,7 @@ import sharing
 from hoist.testing.servers import (
     SERVERS,
     DockerRegistry,
+    GaneshaServer,
     LocalServer,
     MotoServer,
     NginxServer,
@@ -69,6 +70,14 @@ def docker_registry() -> Iterator[DockerRegistry]:
     """A registry that anybody may write to; each test takes repositories of its own."""
     require(DockerRegistry)
     with DockerRegistry() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ganesha() -> Iterator[GaneshaServer]:
+    """An NFS server; each test takes a folder of its own below `ganesha.data_folder`."""
+    require(GaneshaServer)
+    with GaneshaServer() as server:
         yield server
 
 

@@ -7,16 +7,21 @@ import from it too, before it is a plugin: PYTEST_DONT_REWRITE.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from hoist.accelerator.origin import parse_origin
+from hoist.accelerator.render import Settings
+from hoist.accelerator.run import Accelerator
 from hoist.config import StorageConfig
 from hoist.storage import open_storage
 from hoist.storage.base import Storage
-from hoist.testing.servers import S3Server
+from hoist.testing.servers import NginxServer, S3Server
+from hoist.testing.servers.ports import free_port
 
 BUCKET = "storage-tests"
 OpenOn = Callable[..., Storage]
@@ -56,3 +61,23 @@ def open_on(keys_file: Callable[[S3Server, str | None], dict[str, str]]) -> Iter
     yield open_it
     for storage in opened:
         storage.close()
+
+
+@pytest.fixture(scope="module")
+def accelerator_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The URL of an accelerator before an origin's URL, started at first use and the same for all tests of a module."""
+    from conftest import require
+
+    require(NginxServer)
+    running: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def find(base: str) -> str:
+            if base not in running:
+                listen = f"127.0.0.1:{free_port()}"
+                cache = tmp_path_factory.mktemp("accelerator")
+                stack.enter_context(Accelerator(Settings(parse_origin("origin", base), listen, cache, 256 << 20)))
+                running[base] = f"http://{listen}"
+            return running[base]
+
+        yield find

@@ -12,12 +12,25 @@ import hoist
 
 HOUSE = Path(hoist.__file__).parent
 LAYERS = (
-    ("errors", "config", "settings", "progress", "parallel", "memory", "pace", "pagecache", "retry"),
+    (
+        "errors",
+        "config",
+        "settings",
+        "progress",
+        "parallel",
+        "memory",
+        "pace",
+        "pagecache",
+        "retry",
+        "afresh",
+        "expose",
+    ),
     ("model",),
     ("storage",),
     ("read",),
-    ("tensors", "transfer", "mount"),
+    ("tensors", "transfer", "mount", "accelerator"),
     ("image",),
+    ("fleet",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),

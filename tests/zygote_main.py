@@ -23,13 +23,13 @@ import hoist.cli.image
 import hoist.cli.load
 import hoist.cli.look
 import hoist.cli.progress
-import hoist.cli.timing
 import hoist.image.verbs
 import hoist.storage.image.open_image
 import hoist.storage.open_bucket
 import hoist.storage.open_directory
 import hoist.tensors.checkpoint
 import hoist.tensors.safetensors
+import hoist.tensors.timing
 import hoist.verbs
 
 _NOBODY = 65534

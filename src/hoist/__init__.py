@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         publish,
         pull,
         remove,
+        start_fleet,
         tag,
         verify,
+        warm,
     )
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ _HOMES = {
         ("collect", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
         "hoist.verbs",
     ),
+    **dict.fromkeys(("start_fleet", "warm"), "hoist.verbs"),
     **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
 }
 
@@ -77,8 +80,10 @@ __all__ = [
     "pull",
     "remove",
     "safe_open",
+    "start_fleet",
     "tag",
     "verify",
+    "warm",
 ]
 
 

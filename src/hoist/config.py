@@ -3,7 +3,8 @@
 This is the only reader of `os.environ`. Storages come, later ones winning, from the user's
 `$XDG_CONFIG_HOME/hoist/hoist.toml`, the project's `hoist.toml` (in the working folder or above it; or the one file that
 `HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
-`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS` and `HOIST_PROFILE` apply.
+`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE` and
+`HOIST_ACCELERATOR` apply.
 
     [storage.oss]
     url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
@@ -14,11 +15,13 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     ca_bundle = "/etc/ssl/own.pem"
     profile = "models"                  # of ~/.aws/credentials
     anonymous = false
+    accelerator = "http://accel:8080"   # or a list: where hoist accelerate runs; weights are read through it
 
     [engine]
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
     retry_seconds = 60                  # HOIST_RETRY_SECONDS
+    start_jitter = 0                    # HOIST_START_JITTER: most seconds to wait, at random, before the first weights
     max_bandwidth = "200MiB"            # HOIST_MAX_BANDWIDTH: bytes a second, of all transfers of a process; default: none
     direct = false                      # HOIST_DIRECT: read cold local files past the page cache
     recheck = false                     # HOIST_RECHECK: verify local files again that this host has verified
@@ -63,6 +66,7 @@ __all__ = [
     "Config",
     "EngineConfig",
     "StorageConfig",
+    "become",
     "config_files",
     "current_environ",
     "debug",
@@ -176,6 +180,13 @@ def current_environ() -> dict[str, str]:
         with suppress(KeyError):
             found["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     return found
+
+
+def become(environ: Mapping[str, str], folder: str) -> None:
+    """Give this process another environment and working folder: those that a new instance should have."""
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(folder)
 
 
 def debug() -> bool:

@@ -16,7 +16,9 @@ from hoist.errors import InvalidConfig
 KINDS = ("image", "nas", "oss", "accl")
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+_MOST_JITTER = 60.0
 _CACHE_FIELDS = ("enabled", "folder", "size")
 _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 
@@ -37,6 +39,7 @@ class StorageConfig:
     ca_bundle: str | None = None
     profile: str | None = None
     anonymous: bool = False
+    accelerator: tuple[str, ...] = ()
     retry_seconds: float = 60.0
 
 
@@ -44,7 +47,9 @@ class StorageConfig:
 class EngineConfig:
     """Limits of the reading engine: `connections` (None: by the storage), bytes in flight, seconds of retrying.
 
-    `max_bandwidth` is in bytes per second, for all transfers of this process together; None is no limit.
+    `start_jitter` is the most seconds that a process waits, at random, before it first asks a remote storage for weights;
+    None is 0, and a little in the instances of a fleet. `max_bandwidth` is in bytes per second, for all transfers of
+    this process together; None is no limit.
     `direct`: cold local files are read past the page cache, which leaves nothing for a second load; see docs/storages.md.
     `trusted` is the folder that remembers which local files this host has verified; None, as with `recheck`: verify
     them at each load. `uploads` is the folder that remembers which parts of a file a publish has sent.
@@ -53,6 +58,7 @@ class EngineConfig:
     connections: int | None = None
     memory_bytes: int = 256 << 20
     retry_seconds: float = 60.0
+    start_jitter: float | None = None
     max_bandwidth: int | None = None
     direct: bool = False
     recheck: bool = False
@@ -72,7 +78,7 @@ class CacheConfig:
 
 
 STORAGE_FIELDS = tuple(item.name for item in fields(StorageConfig) if item.name not in ("address", "retry_seconds"))
-ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "max_bandwidth", "direct", "recheck")
+ENGINE_FIELDS = ("connections", "memory", "retry_seconds", "start_jitter", "max_bandwidth", "direct", "recheck")
 
 
 def parse_size(text: str | int) -> int:
@@ -100,8 +106,10 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     for key in ("path_style", "anonymous"):
         if key in values:
             values[key] = _boolean(values[key], f"{label}: {key}")
+    if "accelerator" in values:
+        values["accelerator"] = _addresses(values["accelerator"], f"{label}: accelerator")
     for key, value in values.items():
-        if key not in ("path_style", "anonymous") and not isinstance(value, str):
+        if key not in ("path_style", "anonymous", "accelerator") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
     for key in ("url", "endpoint"):
         try:
@@ -112,6 +120,18 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     if "_base" in table and not IS_URL.match(found.url):
         # A path in a file is relative to that file, as in any other configuration.
         return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
+    return found
+
+
+def _addresses(given: object, label: str) -> tuple[str, ...]:
+    """URLs of accelerators, from a list or a text with commas."""
+    texts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidConfig(f"{label} must be a URL, or a list of them")
+    found = tuple(dict.fromkeys(text.strip().rstrip("/") for text in texts if text.strip()))
+    for url in found:
+        if not _SERVER.fullmatch(url):
+            raise InvalidConfig(f"{label}: write http://HOST:PORT or https://HOST:PORT, not {url.rpartition('@')[2]!r}")
     return found
 
 
@@ -144,6 +164,8 @@ def parse_engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> En
                 found = replace(found, direct=_boolean(value, key))
             elif key == "recheck":
                 found = replace(found, recheck=_boolean(value, key))
+            elif key == "start_jitter":
+                found = replace(found, start_jitter=float(value))
             else:
                 found = replace(found, retry_seconds=float(value))
         except (TypeError, ValueError, OverflowError, InvalidConfig) as error:
@@ -151,6 +173,8 @@ def parse_engine(base: EngineConfig, table: Mapping[str, Any], where: str) -> En
     many = found.connections is not None and not 1 <= found.connections <= 1024
     if many or not found.retry_seconds >= 0 or found.memory_bytes < 1 << 20:
         raise InvalidConfig(f"{where}: connections are 1 to 1024, retry_seconds 0 or more, memory at least 1MiB")
+    if not 0 <= (found.start_jitter or 0) <= _MOST_JITTER:
+        raise InvalidConfig(f"{where}: start_jitter is 0 (off) to {_MOST_JITTER:g} seconds")
     if found.max_bandwidth is not None and found.max_bandwidth < 1 << 10:
         raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
     return found

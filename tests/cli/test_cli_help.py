@@ -25,6 +25,7 @@ VERBS = (
     "bench",
     "mount",
     "umount",
+    "accelerate",
     "completion",
 )
 

@@ -1,4 +1,4 @@
-"""Whole commands on a registry that is sick: they end, rightly or with an error, and leave nothing by halves."""
+"""Whole commands on a registry that is sick end rightly, or with an error that says why, and leave nothing half done."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from hoist.errors import StorageUnavailable
 from hoist.model.blocks import FileBlocks
 from hoist.pace import Pace, pace_of
 from hoist.read.engine import Engine, Job
-from hoist.read.governor import Climb, Governor, governor_of
+from hoist.read.governor import _SAME_SECONDS, Climb, Governor, governor_of
 from hoist.read.plan import plan_file
 from hoist.read.sink import BufferSink
 from hoist.read.source import Source
@@ -153,6 +154,76 @@ def test_refusals_lower_the_number_and_the_read_completes(monkeypatch: pytest.Mo
     traits = Traits(BLOCK, 8, 8)
     Engine().run(jobs(Place(refusals=1), 8, "refusing", traits=traits))
     assert governor_of("refusing", traits, EngineConfig()).climb.level == 4
+
+
+def test_refusals_of_one_moment_count_once_and_a_later_one_again() -> None:
+    governor = Governor(Climb(16, 16), 1 << 20)
+    for _ in range(12):
+        governor.refused()
+    assert governor.climb.level == 8
+    time.sleep(_SAME_SECONDS)
+    governor.refused()
+    assert governor.climb.level == 4
+
+
+def test_who_is_asked_to_wait_holds_all_loads_of_the_storage_back() -> None:
+    place = Begun()
+    config = EngineConfig()
+    threads = [threading.Thread(target=lambda: Engine(config).run(place.jobs("pausing"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # What was under way when the first was refused may still begin; what begins after that keeps away.
+    early = [at for at in place.begun if place.refused_at + 0.1 < at < place.refused_at + place.pause]
+    assert not early
+
+
+def test_a_pause_has_an_end_also_for_a_load_that_begins_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoist.read.governor._LONGEST_PAUSE", 0.2)
+    governor = Governor(Climb(4, 4), 1 << 20, fixed=True)
+    governor.refused(3600.0)
+    assert governor.climb.level == 4, "a number that was configured stays"
+    with governor.share() as share:
+        began = time.monotonic()
+        assert governor.enter(share, 1, threading.Event())
+        assert time.monotonic() - began >= 0.15
+
+
+def test_a_storage_that_holds_answers_back_is_asked_for_less() -> None:
+    traits = Traits(BLOCK, 8, 8)
+    told = iter([0, 0, 3, 3, 3, *[4] * 40])
+    those = [
+        replace(job, source=replace(job.source, throttled=lambda: next(told)))
+        for job in jobs(Place(), 4, "held back", traits=traits)
+    ]
+    Engine().run(those)
+    assert governor_of("held back", traits, EngineConfig()).climb.level == 4
+
+
+class Begun(Place):
+    """A storage that refuses its fifth read, asks for a pause then, and notes when each read begins."""
+
+    pause = 0.6
+
+    def __init__(self) -> None:
+        super().__init__(0.001)
+        self.begun: list[float] = []
+        self.refused_at = float("inf")
+
+    def jobs(self, where: str) -> list[Job]:
+        return jobs(self, 40, where, traits=Traits(BLOCK, 4, 4))
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        with self.lock:
+            self.begun.append(time.monotonic())
+            fifth = len(self.begun) == 5
+        if fifth:
+            self.refused_at = time.monotonic()
+            busy = StorageUnavailable("busy")
+            busy.retry_after = self.pause
+            raise busy
+        super().read_into(offset, view)
 
 
 def test_a_stopped_load_gives_its_turns_back() -> None:

@@ -21,6 +21,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Server
+    throttle = ""
 
     def setup(self) -> None:
         super().setup()
@@ -29,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+        self.throttle = ""
         self.begin, self.end = int(first), min(int(last) + 1, len(DATA))
         with self.server.lock:
             self.server.requests.append(self.path)
@@ -46,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) if length is None else length))
         if content_range:
             self.send_header("Content-Range", content_range)
+        if self.throttle:
+            # As Alibaba OSS says it: milliseconds, beside the bytes.
+            self.send_header("x-oss-qos-delay-time", self.throttle)
         self.end_headers()
         self.wfile.write(body)
 
@@ -57,6 +62,14 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(416, b"", content_range=f"bytes */{len(DATA)}")
         else:
             self.answer(206, DATA[self.begin : self.end], content_range=self.range_of(self.begin, self.end))
+
+    def held_back(self) -> None:
+        self.throttle = "1500"
+        self.partial()
+
+    def not_held_back(self) -> None:
+        self.throttle = "0"
+        self.partial()
 
     def whole(self) -> None:
         self.answer(200, DATA)

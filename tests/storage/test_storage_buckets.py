@@ -11,7 +11,7 @@ import pytest
 
 from conftest import require
 from hoist.config import StorageConfig
-from hoist.errors import FileNotFound, InvalidConfig, LocalError, StorageUnsupported, VersionNotFound
+from hoist.errors import FileNotFound, InvalidConfig, LocalError, VersionNotFound
 from hoist.model.reference import parse_reference
 from hoist.progress import Progress
 from hoist.storage import layout, open_storage
@@ -187,12 +187,6 @@ def test_urls_that_mean_nothing(tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
     with pytest.raises(InvalidConfig):
         open_storage(StorageConfig("x", "s3://b", ca_bundle=str(tmp_path / "bad.pem")), environ)
-
-
-@pytest.mark.parametrize("config", [StorageConfig("x", "accl://r/p"), StorageConfig("x", "s3://b", kind="accl")])
-def test_what_a_later_release_has(config: StorageConfig) -> None:
-    with pytest.raises(StorageUnsupported, match="yet"):
-        open_storage(config, {})
 
 
 def test_anonymous_bucket(nginx_server: NginxServer, tmp_path: Path) -> None:

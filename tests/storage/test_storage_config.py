@@ -23,6 +23,7 @@ path_style = true
 ca_bundle = "/etc/ssl/own.pem"
 profile = "models"
 anonymous = false
+accelerator = ["http://a:8080", "http://b:8080"]
 
 [engine]
 connections = 8
@@ -56,6 +57,7 @@ def test_every_field(tmp_path: Path) -> None:
         "/etc/ssl/own.pem",
         "models",
         False,
+        ("http://a:8080", "http://b:8080"),
         retry_seconds=1.5,
     )
     assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,8 +14,8 @@ from hoist.storage import open_storage
 from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
-from hoist.testing.servers import DockerRegistry, MotoServer, RadosgwServer, RcloneServer
-from storage_fixtures import OpenOn
+from hoist.testing.servers import DockerRegistry, GaneshaServer, MotoServer, RadosgwServer, RcloneServer
+from storage_fixtures import BUCKET, OpenOn
 
 pytest_plugins = ["storage_fixtures"]
 
@@ -38,6 +38,17 @@ class TestDirectory(StorageConformance):
         return open_storage(StorageConfig("nas", str(root)), {})
 
 
+class TestNfs(StorageConformance):
+    examples = 5
+
+    @pytest.fixture
+    def storage(self, ganesha: GaneshaServer) -> Iterator[Storage]:
+        name = f"root with space # and 汉字 {uuid4().hex}"
+        (ganesha.data_folder / name).mkdir()
+        with open_storage(StorageConfig("nfs", f"{ganesha.url}/{quote(name)}"), {}) as opened:
+            yield opened
+
+
 class TestMemory(StorageConformance):
     examples = 100
 
@@ -52,6 +63,19 @@ class TestRadosgw(StorageConformance):
     @pytest.fixture
     def storage(self, radosgw_server: RadosgwServer, open_on: OpenOn) -> Storage:
         return open_on(radosgw_server)
+
+
+class TestAccelerated(StorageConformance):
+    """A bucket on radosgw whose weights come through an accelerator."""
+
+    examples = 2
+
+    @pytest.fixture
+    def storage(self, radosgw_server: RadosgwServer, open_on: OpenOn, accelerator_of: Callable[[str], str]) -> Storage:
+        url = accelerator_of(f"{radosgw_server.endpoint}/{BUCKET}")
+        opened = open_on(radosgw_server, accelerator=(url,))
+        assert opened.kind == "accl"
+        return opened
 
 
 class TestMoto(StorageConformance):

@@ -11,6 +11,7 @@ import pytest
 from range_server import DATA, SECRET, Server
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnavailable
+from hoist.storage.answers import Broken
 from hoist.storage.patience import Patience
 from hoist.storage.ranges import RangeClient
 
@@ -87,12 +88,12 @@ def test_first_and_last_bytes(read: Read, manner: str) -> None:
         ("416", Damaged),
         ("unsaid-206", StorageUnavailable),
         ("nonsense-range", StorageUnavailable),
-        ("short", StorageUnavailable),
-        ("short-whole", StorageUnavailable),
-        ("chunked-short", StorageUnavailable),
+        ("short", Broken),
+        ("short-whole", Broken),
+        ("chunked-short", Broken),
         ("stalled", StorageUnavailable),
         ("silent", StorageUnavailable),
-        ("reset", StorageUnavailable),
+        ("reset", Broken),
         ("reset-at-once", StorageUnavailable),
         ("not-http", StorageUnavailable),
         ("404", FileNotFound),
@@ -199,3 +200,10 @@ def test_unknown_host_and_wrong_tls(server: Server, client: RangeClient, tmp_pat
         client.read_into(f"http://nowhere.invalid/x?{SECRET}", 0, buffer, "the object")
     with pytest.raises(StorageUnavailable):
         client.read_into(server.url("partial").replace("http:", "https:"), 0, buffer, "the object")
+
+
+def test_answers_that_the_server_holds_back_are_counted(client: RangeClient, read: Read) -> None:
+    assert read("partial") == read("not-held-back") == DATA[BEGIN:END]
+    assert client.throttled == 0
+    assert read("held-back") == DATA[BEGIN:END]
+    assert client.throttled == 1

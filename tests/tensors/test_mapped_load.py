@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -189,3 +190,59 @@ def test_a_plain_file_is_mapped_without_a_memory(tmp_path: Path) -> None:
 
 def test_the_default_engine_remembers_nothing() -> None:
     assert EngineConfig().trusted is None
+
+
+def test_of_several_who_would_verify_a_file_one_does(place: str, stored: Path, tmp_path: Path) -> None:
+    """The others wait for it, and hash nothing."""
+    trusted = TrustedFiles(tmp_path / "cache/hoist/verified")
+    digest = hoist.open(place).entry("m.safetensors").digest
+    with stored.open("rb") as file:
+        name = identity(file.fileno(), digest)
+        turn = trusted.take_turn(name, 1 << 40, wait=False)
+        assert turn is not None
+        assert trusted.take_turn(name, 1 << 40, wait=False) is None
+        loads = [threading.Thread(target=lambda: same(hoist.load_file(place))) for _ in range(3)]
+        for load in loads:
+            load.start()
+        time.sleep(0.3)
+        assert all(load.is_alive() for load in loads), "they wait for who has the turn"
+        trusted.remember(file.fileno(), name, digest)
+        os.close(turn)
+        for load in loads:
+            load.join()
+    assert remembered(tmp_path) == 1
+
+
+def test_one_that_never_ends_is_waited_for_no_longer_than_verifying_takes(
+    place: str, stored: Path, tmp_path: Path
+) -> None:
+    trusted = TrustedFiles(tmp_path / "cache/hoist/verified")
+    with stored.open("rb") as file:
+        name = identity(file.fileno(), hoist.open(place).entry("m.safetensors").digest)
+    turn = trusted.take_turn(name, 1, wait=True)
+    assert turn is not None
+    same(hoist.load_file(place))
+    os.close(turn)
+    assert remembered(tmp_path) == 1
+
+
+def test_several_files_are_no_deadlock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two loads that verify the same two files in opposite orders, again and again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(trust, "_LEAST_WAIT", 1000.0)
+    (tmp_path / "models").mkdir()
+    for name in ("a", "b"):
+        safetensors.torch.save_file({name: torch.ones(1000)}, tmp_path / f"{name}.safetensors")
+    hoist.publish(tmp_path, f"{tmp_path}/models//m:v1", exclude=["models", "cache"])
+
+    def load(files: list[str]) -> None:
+        for _ in range(30):
+            assert set(hoist.load_file(f"{tmp_path}/models//m:v1", files)) == {"a", "b"}
+
+    names = ["a.safetensors", "b.safetensors"]
+    loads = [threading.Thread(target=load, args=(each,)) for each in (names, names[::-1])]
+    for thread in loads:
+        thread.start()
+    for thread in loads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in loads)

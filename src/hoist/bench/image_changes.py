@@ -81,18 +81,21 @@ def measure_memory(turns: Turns) -> None:
     four_files(stage.home / "small", smaller)
     publish(stage.home / "small", f"{DIRECTORY}//{MODEL}:small", config=stage.config)
     for size, source, label in ((smaller, stage.home / "small", "small"), (stage.size, stage.files, LABEL)):
+        # A registry for the build alone: a push would find its layers there, and send nothing.
+        with stage.registry() as server:
+            work = replace(stage.work(server.host, _RUNNABLE), source=source, label=label)
+            _note_memory(turns, "build", build(work), size)
         with stage.registry() as server:
             work = replace(stage.work(server.host), source=source, label=label)
+            _note_memory(turns, "push", HOIST_PUSH.commands(work), size)
             stage.target.mkdir()
-            commands: Mapping[str, Commands] = {
-                "build": build(replace(work, prefix=_RUNNABLE)),
-                "push": HOIST_PUSH.commands(work),
-                "pull": HOIST_PULL.commands(work),
-            }
-            for name, words in commands.items():
-                base = {"work": "memory", "tool": OWN, "about": f"hoist {name}", "size": size, "of": name, "run": 0}
-                turns.note({**base, **turns.programs(words)})
+            _note_memory(turns, "pull", HOIST_PULL.commands(work), size)
             stage.empty_target()
+
+
+def _note_memory(turns: Turns, name: str, commands: Commands, size: int) -> None:
+    base = {"work": "memory", "tool": OWN, "about": f"hoist {name}", "size": size, "of": name, "run": 0}
+    turns.note({**base, **turns.programs(commands)})
 
 
 def build(work: Work) -> Commands:

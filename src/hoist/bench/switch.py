@@ -116,9 +116,11 @@ def run_switches(
                     for model in models:
                         # A first switch knows nothing of the file, nor does it remember to have verified it.
                         shutil.rmtree(memory / "hoist", ignore_errors=True)
-                        for instance in ready:
+                        for instance in list(ready):
                             for values in _switches(instance, target, storage, model, options, config, memory):
                                 note("switch", {"run": run, **values})
+                                if "skipped" in values:
+                                    ready.remove(instance)
     return records
 
 

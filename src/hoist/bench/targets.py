@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from hoist.bench.accelerator_targets import accelerator_targets
 from hoist.bench.comparison import Case, Summary, cases
+from hoist.bench.herd_targets import herd_targets
 from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
 from hoist.bench.table import Record
@@ -25,7 +27,9 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    return [target.row for target in [*found, *mount_targets(records), *image_targets(records)]]
+    for of in (mount_targets, image_targets, accelerator_targets, herd_targets):
+        found += of(records)
+    return [target.row for target in found]
 
 
 def _kind(case: Case) -> str:

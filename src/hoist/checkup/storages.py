@@ -90,6 +90,13 @@ def _of_kind(storage: Storage, chosen: StorageConfig, group: Group, *, read_only
         assert isinstance(objects, BucketObjects)
         yield from BucketCheck(objects, chosen, group, read_only).run()
         return
+    if chosen.url.startswith("nfs:"):
+        from hoist.checkup.nfs import NfsCheck
+        from hoist.storage.nfs.objects import NfsObjects
+
+        assert isinstance(objects, NfsObjects)
+        yield from NfsCheck(objects, group, read_only).run()
+        return
     if chosen.url.startswith("oci://"):
         from hoist.checkup.registry import RegistryCheck
         from hoist.storage.image.reading import ImageReader

@@ -118,6 +118,7 @@ def run_targets(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.comparison import load_markdown, markdown_table
+    from hoist.bench.herd_table import herd_markdown
     from hoist.bench.image_table import image_markdown
     from hoist.bench.mount_table import mount_markdown
     from hoist.bench.records import read_records
@@ -125,7 +126,7 @@ def run_targets(args: Namespace) -> int:
 
     records = [record for file in args.files for record in read_records(Path(file))]
     lines = [*markdown_table(HEADINGS, target_rows(records)), "", *load_markdown(records)]
-    lines += [*mount_markdown(records), *image_markdown(records)]
+    lines += [*mount_markdown(records), *image_markdown(records), *herd_markdown(records)]
     if args.markdown:
         write_text(args.markdown, ["# Targets, and what was measured", "", *_origin(records), "", *lines])
     else:
@@ -197,10 +198,11 @@ def check_scale(args: Namespace) -> None:
         raise UsageError(f"--scale is above 0 and at most 1, not {args.scale:g}")
 
 
-def add_common(parser: Parser) -> None:
+def add_common(parser: Parser, repeat: int = 3) -> None:
     """The options of every comparison."""
     add = parser.add_argument
-    add("--repeat", type=int, default=3, metavar="N", help="runs, of which medians are shown (default: 3)")
+    shown = f"runs, of which medians are shown (default: {repeat})"
+    add("--repeat", type=int, default=repeat, metavar="N", help=shown)
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     completes(add("--markdown", metavar="FILE", help="write the tables to this file too, as Markdown"), "file")
     add_quiet(parser)
@@ -261,6 +263,7 @@ def teller(args: Namespace) -> Any:
     """Takes each record as it comes: to the file of --record, and to standard error in words."""
     from pathlib import Path
 
+    from hoist.bench.herd_table import herd_line
     from hoist.bench.image_table import image_line
     from hoist.bench.mount_table import mount_line
     from hoist.bench.records import append_records
@@ -275,6 +278,8 @@ def teller(args: Namespace) -> Any:
             line = mount_line(record)
         elif record["bench"] == "image":
             line = image_line(record)
+        elif record["bench"] == "herd":
+            line = herd_line(record)
         elif "skipped" in record:
             line = f"{record['loader']}: not measured: {record['skipped']}"
         elif record["bench"] == "select":
@@ -293,15 +298,17 @@ def teller(args: Namespace) -> Any:
 def finish(args: Namespace, records: list[dict[str, Any]]) -> None:
     """Show the tables or the JSON."""
     from hoist.bench.comparison import load_markdown, load_tables
+    from hoist.bench.herd_table import herd_markdown, herd_tables
     from hoist.bench.image_table import image_markdown, image_tables
     from hoist.bench.mount_table import mount_markdown, mount_tables
 
     if args.markdown:
-        write_text(args.markdown, [*load_markdown(records), *mount_markdown(records), *image_markdown(records)])
+        lines = [*load_markdown(records), *mount_markdown(records), *image_markdown(records), *herd_markdown(records)]
+        write_text(args.markdown, lines)
     if args.json:
         print_json(records)
         return
-    tables = [*load_tables(records), *mount_tables(records), *image_tables(records)]
+    tables = [*load_tables(records), *mount_tables(records), *image_tables(records), *herd_tables(records)]
     print("\n".join(printable(line) if line else line for line in ["", *tables]))
 
 

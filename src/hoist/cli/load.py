@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from hoist.cli.timing import Loaded, Timed
+    from hoist.tensors.timing import Loaded, Timed
 
 _PHASES = (
     ("import", "import_seconds", "torch, and the device made ready (once a process)"),
@@ -59,7 +59,7 @@ def run_load(args: Namespace) -> int:
     if args.repeat < 1:
         raise UsageError("--repeat is 1 or more")
     from hoist.cli.progress import make_reporter
-    from hoist.cli.timing import Wanted, import_torch, load_timed, peak_memory_bytes
+    from hoist.tensors.timing import Wanted, import_torch, load_timed, peak_memory_bytes
 
     wanted = Wanted(args.place, tuple(args.files), args.device, args.dtype, args.prefix)
     with make_reporter(args.quiet) as progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -147,13 +148,18 @@ def completes(action: argparse.Action, what: str) -> None:
     action.complete = _COMPLETE[what]  # type: ignore[attr-defined]
 
 
+# The files of this folder that add verbs, in the order in which help lists them.
+_GROUPS = (
+    *("bring", "load", "fleet", "mount", "accelerate", "image", "look", "cache", "change", "collect", "bench"),
+    *("doctor", "completion"),
+)
+
+
 def build_parser() -> Root:
     """The parser with all verbs."""
-    from hoist.cli import bench, bring, cache, change, collect, completion, doctor, image, load, look, mount
-
     root = Root()
-    for group in (bring, load, mount, image, look, cache, change, collect, bench, doctor, completion):
-        group.add_to(root)
+    for group in _GROUPS:
+        import_module(f"hoist.cli.{group}").add_to(root)
     return root
 
 

@@ -13,9 +13,9 @@ from threading import Event
 
 from hoist.config import Config
 from hoist.errors import Conflict, HoistError, InvalidReference, LocalError, StorageUnavailable, UsageError
+from hoist.expose import MetricsServer
 from hoist.model.reference import Reference, parse_location, split_location
 from hoist.mount.device import KIND, Device, file_system_of, mounted_kind, open_device, unmount
-from hoist.mount.expose import MetricsServer
 from hoist.mount.filesystem import FileSystem
 from hoist.mount.live import LiveMounts
 from hoist.mount.metered import Metered
@@ -77,7 +77,7 @@ def serve(plan: MountPlan, config: Config, ready: Callable[[], None], stop: Even
         _look(shelves.values())
         port = None
         if options.metrics_port is not None:
-            server = MetricsServer(metrics, options.metrics_port)
+            server = MetricsServer(metrics.text, options.metrics_port)
             stack.callback(server.close)
             port = server.port
         device = open_device(plan.point, ",".join(plan.storages), allow_other=options.allow_other)

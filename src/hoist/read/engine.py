@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
+from hoist.afresh import afresh
 from hoist.config import EngineConfig
 from hoist.errors import Cancelled, Damaged, DamagedBlock, StorageUnavailable
 from hoist.model.blocks import block_digest
@@ -203,9 +204,10 @@ class _Run:
     def _fetch_again(self, job: Job, view: memoryview, index: int) -> bool:
         begin, end = job.source.blocks.span(index)
         part = view[begin - job.request.begin : end - job.request.begin]
-        for _ in range(_DAMAGED_TRIES):
+        for attempt in range(1, _DAMAGED_TRIES + 1):
             try:
-                self._fetch(job.source, begin, part)
+                with afresh(attempt):
+                    self._fetch(job.source, begin, part)
             except Damaged:
                 continue
             if _is_right(job, view, index):
@@ -214,6 +216,7 @@ class _Run:
 
     def _fetch(self, source: Source, offset: int, view: memoryview) -> None:
         """Fill `view`, trying again what the storage calls passing, for as long as the configuration says."""
+        governor = self._turns[source.where].governor
 
         def fill() -> None:
             if self._pace:
@@ -222,9 +225,10 @@ class _Run:
                 raise Cancelled("the read was cancelled")
             try:
                 source.read_into(offset, view)
-            except StorageUnavailable:
-                self._turns[source.where].governor.refused()
+            except StorageUnavailable as error:
+                governor.refused(error.retry_after)
                 raise
+            governor.heard(source.throttled())
 
         retrying(fill, self._retry_seconds, self._stop)
 

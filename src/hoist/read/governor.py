@@ -2,7 +2,8 @@
 
 A disk, a server on this host and a throttled store want different numbers. The governor starts with what the storage
 calls usual, measures the rate in windows of a few rounds, and climbs: more requests while they bring more bytes, fewer
-while they bring no less. A store that says it is busy gets half of them. Loads that wait get turns by turns.
+while they bring no less. A store that says it is busy gets half of them, and no new one for as long as it asks
+for. Loads that wait get turns by turns.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _LOSS = 0.97
 _LEAST = 2
 # A number that was found is tried again after so many windows: other loads come and go.
 _SETTLED_WINDOWS = 80
+# What is refused within such a time of another refusal was under way then: it says nothing new.
+_SAME_SECONDS = 0.25
+# A storage that asks for a longer pause is asked again after this, by who begins then: it may have been one bucket's.
+_LONGEST_PAUSE = 30.0
 
 
 @dataclass
@@ -105,6 +110,9 @@ class Governor:
     _active: int = 0
     _active_bytes: int = 0
     _window: tuple[float, int, int] = (0.0, 0, 0)
+    _refused_at: float = float("-inf")
+    _paused_until: float = float("-inf")
+    _throttled: int = 0
 
     @property
     def in_use(self) -> bool:
@@ -150,12 +158,26 @@ class Governor:
                 self._measure(size)
             self._wake()
 
-    def refused(self) -> None:
-        """The storage said that it is busy."""
+    def refused(self, pause_seconds: float | None = None) -> None:
+        """The storage said that it is busy, and perhaps for how long: no request begins until then."""
         with self._condition:
-            if not self.fixed:
-                self.climb.refused()
-                self._window = (time.monotonic(), 0, 0)
+            self._slow_down(time.monotonic(), pause_seconds or 0.0)
+
+    def heard(self, throttled: int) -> None:
+        """So many answers of the storage have said, up to now, that it holds them back: with more of them, ask for less."""
+        if throttled == self._throttled:
+            return
+        with self._condition:
+            if throttled > self._throttled:
+                self._slow_down(time.monotonic(), 0.0)
+            self._throttled = throttled
+
+    def _slow_down(self, now: float, pause_seconds: float) -> None:
+        self._paused_until = max(self._paused_until, now + min(pause_seconds, _LONGEST_PAUSE))
+        if now - self._refused_at >= _SAME_SECONDS and not self.fixed:
+            self.climb.refused()
+            self._window = (now, 0, 0)
+        self._refused_at = now
 
     def _wake(self) -> None:
         """Wake those who may go on: of one load's any, as many as there is room for; of several, all have to look."""
@@ -166,6 +188,8 @@ class Governor:
             self._condition.notify_all()
 
     def _may_enter(self, share: Share, size: int) -> bool:
+        if time.monotonic() < self._paused_until:
+            return False
         if self._active == 0:
             return True
         if self._active >= self.climb.level or self._active_bytes + size > self.memory_bytes:

@@ -46,6 +46,7 @@ class MappedFile:
         trusted: TrustedFiles | None,
         *,
         verified: bool = False,
+        turn: bool | None = None,
     ) -> None:
         self.memory = memory
         self._fd = fd
@@ -53,6 +54,10 @@ class MappedFile:
         self._trusted = trusted if source.blocks.digests and not verified else None
         self._name = identity(fd, self._digest)
         known = verified or (self._trusted is not None and self._trusted.knows(self._name))
+        self._turn: int | None = None
+        if not known and self._trusted is not None and turn is not None:
+            self._turn = self._trusted.take_turn(self._name, source.size, wait=turn)
+            known = self._trusted.knows(self._name)
         self.ready = known and _is_cached(path)
         blocks = replace(source.blocks, digests=b"") if known else source.blocks
         self.source = replace(source, blocks=blocks, read_into=_page_reader(fd, memory), cache=None)
@@ -62,11 +67,19 @@ class MappedFile:
         if self._trusted:
             self._trusted.remember(self._fd, self._name, self._digest)
 
+    @property
+    def has_turn(self) -> bool:
+        """Whether others may be waiting for this one to be verified."""
+        return self._turn is not None
+
     def close(self) -> None:
         """Let the file go; the mapping stays for as long as it is referred to."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
 
     def __enter__(self) -> MappedFile:
         return self
@@ -75,8 +88,11 @@ class MappedFile:
         self.close()
 
 
-def map_file(source: Source, path: Path, trusted: TrustedFiles | None) -> MappedFile | None:
+def map_file(source: Source, path: Path, trusted: TrustedFiles | None, turn: bool | None = None) -> MappedFile | None:
     """Map a source's local file; None if it is not of the size that it should be, which reading will then report.
+
+    Of several processes that would verify it at once, one does: `turn` says whether to wait for it (True), or only to keep
+    others from doing the same (False); None is neither.
 
     Raises FileNotFound, PermissionDenied, LocalError.
     """
@@ -87,7 +103,7 @@ def map_file(source: Source, path: Path, trusted: TrustedFiles | None) -> Mapped
             return None
     except OSError as error:
         raise local_error(error, path) from None
-    return MappedFile(fd, path, _map(fd, path, source.size), source, trusted)
+    return MappedFile(fd, path, _map(fd, path, source.size), source, trusted, turn=turn)
 
 
 def map_cached(source: Source, cached: CachedFile) -> MappedFile:

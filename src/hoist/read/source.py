@@ -33,6 +33,8 @@ class Source:
     traits: Traits
     local_path: Callable[[], Path | None] = _nowhere
     """Asked just before a load: the local file to map instead of reading, if there is one."""
+    throttled: Callable[[], int] = int
+    """How many answers of its storage have said so far that it holds them back."""
     cache: HostCache | None = None
     """The host cache that bytes go through, if there is one, and there is no local file."""
 
@@ -53,7 +55,10 @@ def stored_source(storage: Storage, file: StoredFile, blocks: FileBlocks) -> Sou
     def read_into(offset: int, buffer: memoryview) -> None:
         storage.read_into(file, offset, buffer)
 
-    return Source(str(file), storage.address, blocks, read_into, storage.traits, lambda: storage.local_path(file))
+    def local_path() -> Path | None:
+        return storage.local_path(file)
+
+    return Source(str(file), storage.address, blocks, read_into, storage.traits, local_path, storage.throttled)
 
 
 def local_source(path: Path) -> Source:

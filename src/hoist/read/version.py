@@ -18,6 +18,7 @@ from hoist.model.reference import Reference
 from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
 from hoist.read.file import RangeReader, VerifiedFile
+from hoist.read.jitter import wait_once
 from hoist.read.packs import PLAIN_READS, PackedFiles, open_packs
 from hoist.read.source import Source, stored_source
 from hoist.storage.base import Storage, StoredFile, Version
@@ -85,7 +86,12 @@ class OpenedVersion:
     @property
     def kept_in(self) -> HostCache | None:
         """The host cache if it is to keep what is read of this version: not what lies on a disk of this host anyway."""
-        return self.cache if self.cache and not self._is_local(self.manifest.files[0]) else None
+        return self.cache if self.cache and self.is_remote else None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the files lie elsewhere than on a disk of this host."""
+        return not self._is_local(self.manifest.files[0])
 
     def reader(self, path: str) -> RangeReader:
         """Verified bytes of any range of one file."""
@@ -134,4 +140,9 @@ def open_version(
 ) -> OpenedVersion:
     """Open what `reference` means in `storage`. Raises VersionNotFound, InvalidManifest, and what a storage may."""
     version, manifest = storage.resolve(reference)
-    return OpenedVersion(storage, version, manifest, engine or Engine(), cache)
+    opened = OpenedVersion(storage, version, manifest, engine or Engine(), cache)
+    jitter = opened.engine.config.start_jitter
+    # Where this host has the block table, it has had the version: the weights are here, or mostly.
+    if jitter and opened.is_remote and not (cache and cache.document(manifest.blocks.digest)):
+        wait_once(jitter)
+    return opened

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from hoist.config import StorageConfig
-from hoist.errors import InvalidConfig, StorageUnsupported
+from hoist.errors import InvalidConfig
 from hoist.storage.base import Storage
 
 # URL scheme -> the module that opens it (its function `open_storage(config, environ)`), and its usual kind.
 SCHEMES: Mapping[str, tuple[str, str]] = {
     "file": ("hoist.storage.open_directory", "nas"),
     "memory": ("hoist.storage.open_memory", "nas"),
+    "nfs": ("hoist.storage.nfs.open_nfs", "nas"),
     "s3": ("hoist.storage.open_bucket", "oss"),
     "oss": ("hoist.storage.open_bucket", "oss"),
     "gs": ("hoist.storage.open_bucket", "oss"),
@@ -21,25 +22,25 @@ SCHEMES: Mapping[str, tuple[str, str]] = {
     "oci-layout": ("hoist.storage.image.open_image", "image"),
     "oci-archive": ("hoist.storage.image.open_image", "image"),
 }
-# Kinds and schemes of the plan that this release does not have.
-_LATER = {"accl": "accelerators"}
 
 
 def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
     """Open the storage that `config` describes. Opening sends nothing: a wrong bucket shows at its first use.
 
-    Raises InvalidConfig, StorageUnsupported, LocalError.
+    Raises InvalidConfig, LocalError.
     """
     scheme = config.url.partition("://")[0] if "://" in config.url else "file"
-    for later in (scheme, config.kind or ""):
-        if later in _LATER:
-            raise StorageUnsupported(f"storage {config.address!r}: this release has no {_LATER[later]} yet")
     if scheme not in SCHEMES:
         raise InvalidConfig(
             f"storage {config.address!r}: no storage speaks {scheme}://; there are a path, "
             + ", ".join(f"{known}://" for known in SCHEMES)
         )
     module, kind = SCHEMES[scheme]
+    bucket = module == "hoist.storage.open_bucket"
+    if not bucket and (config.accelerator or config.kind == "accl"):
+        raise InvalidConfig(f"storage {config.address!r}: only an object store can stand behind an accelerator")
+    if config.accelerator:
+        kind = "accl"
     opened = import_module(module).open_storage(config, config.kind or kind, environ)
     assert isinstance(opened, Storage)
     return opened

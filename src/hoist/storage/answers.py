@@ -20,6 +20,9 @@ from hoist.storage.translate import NO_BUCKET
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(?:\d{1,19}|\*)")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+_THROTTLED = (429, 503)
+# The header by which an accelerator says that an answer is the origin's, and not its own.
+ORIGIN_STATUS = "x-hoist-origin-status"
 REDIRECTS = (301, 302, 303, 307, 308)
 # Refusals by name, whatever the status: what S3 calls a request that it asks to be sent again.
 _PASSING = ("RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable")
@@ -33,6 +36,14 @@ class Elsewhere(PermissionDenied):
     def __init__(self, message: str, location: str) -> None:
         super().__init__(message)
         self.location = location
+
+
+class Relayed(StorageUnavailable):
+    """An accelerator says that the origin behind it is busy: asking the origin itself would only make it busier."""
+
+
+class Broken(StorageUnavailable):
+    """The server ended a body before its end."""
 
 
 class Unauthorised(PermissionDenied):
@@ -80,7 +91,8 @@ def refusal(
     if status == 416:
         return Damaged(f"{what} is shorter than its manifest says ({said})")
     if status in _BUSY or code in _PASSING:
-        busy = StorageUnavailable(f"{what}: the server is busy or failing ({said})")
+        kind = Relayed if status in _THROTTLED and header(ORIGIN_STATUS) else StorageUnavailable
+        busy = kind(f"{what}: the server is busy or failing ({said})")
         busy.retry_after = pause(header("retry-after"))
         return busy
     if status in REDIRECTS:

@@ -210,6 +210,10 @@ class Storage(ABC):
         """How long the first byte of a ranged read usually takes, of late; None where that is not known."""
         return None
 
+    def throttled(self) -> int:
+        """How many answers have said so far, with the bytes that were asked for, that the storage holds them back."""
+        return 0
+
     def local_path(self, file: StoredFile) -> Path | None:
         """A local file to map now instead of reading, where that is as good as reading; None anywhere else."""
         return None

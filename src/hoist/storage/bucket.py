@@ -22,6 +22,7 @@ from obstore import exceptions
 from hoist.errors import FileNotFound, HoistError, PermissionDenied
 from hoist.model.manifest import digest_of
 from hoist.storage import layout
+from hoist.storage.accelerated import Accelerated
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.multipart import Multipart
 from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
@@ -48,7 +49,7 @@ class BucketObjects:
     """Keys as objects of `store`, below its prefix. `public` gives the URL of a key that needs no signature.
 
     `uploads` gives uploads in parts that nobody sees before they are one; None where the store has none that can be
-    signed.
+    signed. Weights are read through `accelerated`, where that is given; all else always comes from the store.
     """
 
     links = False
@@ -61,11 +62,13 @@ class BucketObjects:
         client: RangeClient,
         public: Callable[[str], str] | None = None,
         uploads: Callable[[], Multipart | None] = lambda: None,
+        accelerated: Accelerated | None = None,
     ) -> None:
         self.address = address
         self.traits = traits
         self.store = store
         self._client = client
+        self._accelerated = accelerated
         self._public = public
         self._uploads = cache(uploads)
         self._lock = Lock()
@@ -94,16 +97,20 @@ class BucketObjects:
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         what = f"{self.address} at {key!r}"
+        client = self._accelerated if self._accelerated and layout.is_weight(key) else self._client
         try:
-            self._client.read_into(self.url(key), offset, buffer, what)
+            client.read_into(self.url(key), offset, buffer, what)
         except PermissionDenied:
             if self._public:
                 raise
             # A signature ends with the role's session, which may be sooner than it says.
-            self._client.read_into(self.url(key, fresh=True), offset, buffer, what)
+            client.read_into(self.url(key, fresh=True), offset, buffer, what)
 
     def first_byte_seconds(self) -> float | None:
-        return self._client.patience.usual_wait()
+        return (self._accelerated or self._client).first_byte_seconds()
+
+    def throttled(self) -> int:
+        return self._client.throttled
 
     def local_path(self, key: str) -> Path | None:
         return None
@@ -223,6 +230,8 @@ class BucketObjects:
 
     def close(self) -> None:
         self._client.close()
+        if self._accelerated:
+            self._accelerated.close()
         uploads = self._uploads.cache_info().currsize and self._uploads()
         if uploads:
             uploads.close()

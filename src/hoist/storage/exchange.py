@@ -14,13 +14,14 @@ import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
-from hoist.errors import Damaged, StorageUnavailable
-from hoist.storage.answers import answered_range, refusal
+from hoist.errors import Damaged
+from hoist.storage.answers import Broken, answered_range, refusal
 
 # What http.client may have read beyond the head: the size of its buffer.
 _BUFFERED_BYTES = 8192
 _SCRATCH_BYTES = 1 << 20
 _ERROR_BYTES = 4096
+_THROTTLE_HEADER = "x-oss-qos-delay-time"
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -55,6 +56,11 @@ class Exchange:
         """For select."""
         return self._sock.fileno()
 
+    @property
+    def throttled(self) -> bool:
+        """Whether the answer says that the server holds it back. OSS says so beside the bytes, and refuses nothing."""
+        return self._response is not None and self._response.getheader(_THROTTLE_HEADER) not in (None, "0")
+
     def begin_body(self, what: str) -> None:
         """Read the head and come to the first byte asked for. Raises the server's refusal, Damaged, OSError."""
         self._response = response = self.connection.getresponse()
@@ -86,7 +92,7 @@ class Exchange:
         else:
             got = self._receive_plain(view, seconds)
         if got == 0:
-            raise StorageUnavailable(f"{what}: the server closed the connection early")
+            raise Broken(f"{what}: the server closed the connection early")
         return max(0, got)
 
     def finish(self) -> bool:
@@ -116,7 +122,7 @@ class Exchange:
         while count:
             got = response.readinto(scratch[:count])
             if not got:
-                raise StorageUnavailable(f"{what}: the server closed the connection early")
+                raise Broken(f"{what}: the server closed the connection early")
             count -= got
 
     def _receive_first(self, response: HTTPResponse, view: memoryview, seconds: float) -> int:

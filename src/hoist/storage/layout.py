@@ -18,6 +18,7 @@ from __future__ import annotations
 from hoist.model.manifest import FileEntry
 from hoist.storage.base import Version
 
+_HIDDEN = ".hoist/"
 VERSIONS = ".hoist/versions/"
 TAGS = ".hoist/tags/"
 CLAIMS = ".hoist/claims/"
@@ -60,6 +61,11 @@ def pack_of(key: str) -> str | None:
     if version_of_document(key) is None or name.startswith("sha256-"):
         return None
     return "" if name.startswith(_INDEX) else "sha256:" + name.removeprefix(_PACK)
+
+
+def is_weight(key: str) -> bool:
+    """Whether a file of a version, or a pack, lies at `key`: what is large and read by many."""
+    return not key.startswith(_HIDDEN) or bool(pack_of(key))
 
 
 def tag_key(name: str, tag: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.staging import Staged
@@ -39,6 +39,14 @@ class Unfinished:
     token: str
     size: int
     modified: float
+
+
+@runtime_checkable
+class HoldsBack(Protocol):
+    """Objects of a store that can say that it holds answers back."""
+
+    def throttled(self) -> int:
+        """See Storage.throttled."""
 
 
 class Objects(Protocol):

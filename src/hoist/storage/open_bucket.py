@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from hoist.config import StorageConfig
 from hoist.errors import InvalidConfig
+from hoist.storage.accelerated import Accelerated
 from hoist.storage.base import Storage, Traits
 from hoist.storage.bucket import BucketObjects
 from hoist.storage.credentials import aws_options, oss_options
@@ -26,6 +27,7 @@ TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, pack
 # The engine above retries for longer; this is for listings and writes.
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _WRITE_SECONDS = 300
+_GOOGLE = "https://storage.googleapis.com"
 _KEY_OPTIONS = ("access_key_id", "secret_access_key", "session_token", "credential_provider")
 
 # The object store library's store, the URL of a key that needs no signature, and what signs requests for uploads.
@@ -46,23 +48,48 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
     with translated(config.address):
         store, public, signer = _OPENERS[parts.scheme](config, bucket, prefix, environ)
     client = RangeClient(config.ca_bundle)
+    accelerated = Accelerated(config.accelerator, client, config.ca_bundle) if config.accelerator else None
 
     def uploads() -> Multipart | None:
         found = signer() if signer else None
         return Multipart(found, Wire(config.ca_bundle), config.address) if found else None
 
-    return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public, uploads), kind)
+    return TreeStorage(BucketObjects(store, config.address, TRAITS, client, public, uploads, accelerated), kind)
+
+
+def base_url(config: StorageConfig, environ: Mapping[str, str]) -> str:
+    """Where the signed URLs of a storage's keys begin, without the last '/'. Reads no keys. Raises InvalidConfig."""
+    parts = urlsplit(config.url)
+    bucket, prefix = parts.netloc, quote(parts.path.strip("/"))
+    if parts.scheme == "s3":
+        endpoint, options = _s3_endpoint(config, environ)
+        region = config.region or options.get("region") or "us-east-1"
+        base, _ = _s3_base(config, bucket, endpoint)
+        base = base or f"https://s3.{region}.amazonaws.com/{bucket}"
+    elif parts.scheme == "oss":
+        endpoint, _ = _oss_endpoint(config, environ)
+        base = _s3_base(config, bucket, endpoint)[0] or ""
+    elif parts.scheme == "gs":
+        base = f"{config.endpoint or _GOOGLE}/{bucket}"
+    else:
+        base = f"{config.endpoint or _azure(_azure_account(config, environ))}/{bucket}"
+    return f"{base}/{prefix}" if prefix else base
 
 
 def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import S3Store
 
+    endpoint, options = _s3_endpoint(config, environ)
+    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+
+
+def _s3_endpoint(config: StorageConfig, environ: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
+    """The endpoint, None for Amazon's own, and options for the store: keys, region."""
     options = {} if config.anonymous else aws_options(environ, config.profile)
     found = options.pop("endpoint", None)
     if config.region:
         options["region"] = config.region
-    endpoint = config.endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or found
-    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+    return config.endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or found, options
 
 
 def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
@@ -70,6 +97,14 @@ def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, 
     from obstore.store import S3Store
 
     options = {} if config.anonymous else oss_options(environ)
+    endpoint, region = _oss_endpoint(config, environ)
+    if region:
+        options["region"] = region
+    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+
+
+def _oss_endpoint(config: StorageConfig, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The endpoint, and the region; empty where it is not said."""
     endpoint = config.endpoint or environ.get("OSS_ENDPOINT")
     region = (config.region or environ.get("OSS_REGION") or "").removeprefix("oss-")
     if not endpoint:
@@ -83,8 +118,8 @@ def _oss(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, 
         host = host if host.startswith("s3.") else f"s3.{host}"
         endpoint = f"{urlsplit(endpoint).scheme}://{host}"
         found = host.removeprefix("s3.").removeprefix("oss-").partition(".")[0].removesuffix("-internal")
-        options["region"] = region or found
-    return _s3_store(S3Store, config, bucket, prefix, endpoint, options)
+        region = region or found
+    return endpoint, region
 
 
 def _s3_store(
@@ -95,16 +130,12 @@ def _s3_store(
     endpoint: str | None,
     options: dict[str, Any],
 ) -> _Opened:
-    path_style = config.path_style
-    if path_style is None:
-        path_style = not (endpoint and endpoint.endswith(".aliyuncs.com"))
     if config.region and "region" not in options:
         options["region"] = config.region
-    base = None
-    if endpoint:
+    base, path_style = _s3_base(config, bucket, endpoint)
+    if endpoint and base:
         endpoint = endpoint.rstrip("/")
-        scheme, _, host = endpoint.partition("://")
-        base = f"{endpoint}/{bucket}" if path_style else f"{scheme}://{bucket}.{host}"
+        scheme = endpoint.partition("://")[0]
         options["endpoint"] = endpoint if path_style else base
         # Over TLS the transport guards the bytes already; hashing them once more costs most of an upload's CPU.
         options["unsigned_payload"] = scheme == "https"
@@ -125,11 +156,23 @@ def _s3_store(
     return store, _public(config, base or f"https://{bucket}.s3.{region}.amazonaws.com", prefix), signer
 
 
+def _s3_base(config: StorageConfig, bucket: str, endpoint: str | None) -> tuple[str | None, bool]:
+    """The bucket's URL at an endpoint, None where that is not said; and whether the bucket stands in its path."""
+    path_style = config.path_style
+    if path_style is None:
+        path_style = not (endpoint and endpoint.endswith(".aliyuncs.com"))
+    if not endpoint:
+        return None, path_style
+    endpoint = endpoint.rstrip("/")
+    scheme, _, host = endpoint.partition("://")
+    return f"{endpoint}/{bucket}" if path_style else f"{scheme}://{bucket}.{host}", path_style
+
+
 def _gs(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import GCSStore
 
     options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
-    base = config.endpoint or "https://storage.googleapis.com"
+    base = config.endpoint or _GOOGLE
     if config.endpoint:
         options["base_url"] = config.endpoint
     store = GCSStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
@@ -140,15 +183,23 @@ def _az(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, s
     from obstore.store import AzureStore
 
     options: dict[str, Any] = {"skip_signature": True} if config.anonymous else {}
+    options["account_name"] = account = _azure_account(config, environ)
+    if config.endpoint:
+        options["endpoint"] = config.endpoint
+    base = config.endpoint or _azure(account)
+    store = AzureStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
+    return store, _public(config, f"{base}/{bucket}", prefix), None
+
+
+def _azure_account(config: StorageConfig, environ: Mapping[str, str]) -> str:
     account = environ.get("AZURE_STORAGE_ACCOUNT_NAME") or environ.get("AZURE_STORAGE_ACCOUNT")
     if not account:
         raise InvalidConfig(f"storage {config.address!r}: set AZURE_STORAGE_ACCOUNT_NAME")
-    options["account_name"] = account
-    if config.endpoint:
-        options["endpoint"] = config.endpoint
-    base = config.endpoint or f"https://{account}.blob.core.windows.net"
-    store = AzureStore(bucket, prefix=prefix or None, client_options=_client(config), retry_config=_RETRY, **options)  # type: ignore[arg-type]
-    return store, _public(config, f"{base}/{bucket}", prefix), None
+    return account
+
+
+def _azure(account: str) -> str:
+    return f"https://{account}.blob.core.windows.net"
 
 
 def _client(config: StorageConfig, endpoint: str | None = None) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class RangeClient:
         self._read_seconds = read_seconds
         self._pool = ConnectionPool(ca_bundle, read_seconds)
         self.patience = patience or Patience()
+        self.throttled = 0
+        """How many answers have said so far that the server holds them back."""
 
     def read_into(
         self, url: str, offset: int, buffer: memoryview, what: str, headers: Mapping[str, str] | None = None
@@ -74,6 +76,15 @@ class RangeClient:
                 exchange.close()
         except (OSError, http.client.HTTPException) as error:
             raise unavailable(what, parts.netloc, error) from None
+
+    def first_byte_seconds(self) -> float | None:
+        """How long the first byte usually takes, of late; None while that is not known."""
+        return self.patience.usual_wait()
+
+    def drop(self, url: str) -> None:
+        """Close the idle connections to the server of a URL."""
+        parts = urlsplit(url)
+        self._pool.drop(Place(parts.scheme, parts.netloc))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -113,6 +124,7 @@ class RangeClient:
                 if not first_ready([exchange], self.patience.seconds(self._read_seconds)):
                     exchange = self._race(exchange, target, begin)
                 exchange.begin_body(target.what)
+                self.throttled += exchange.throttled
                 self.patience.answered(time.monotonic() - sent)
                 return exchange
             except (OSError, http.client.HTTPException) as error:

@@ -14,7 +14,7 @@ from hoist.storage import layout
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
 from hoist.storage.leftovers import collect_leftover, find_leftovers
-from hoist.storage.objects import Objects
+from hoist.storage.objects import HoldsBack, Objects
 from hoist.storage.publication import TreePublication
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
@@ -85,6 +85,9 @@ class TreeStorage(Storage):
 
     def first_byte_seconds(self) -> float | None:
         return self.objects.first_byte_seconds()
+
+    def throttled(self) -> int:
+        return self.objects.throttled() if isinstance(self.objects, HoldsBack) else 0
 
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))

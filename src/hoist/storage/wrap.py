@@ -45,6 +45,9 @@ class Wrapper(Storage):
     def first_byte_seconds(self) -> float | None:
         return self.inner.first_byte_seconds()
 
+    def throttled(self) -> int:
+        return self.inner.throttled()
+
     def find_tag(self, name: str, tag: str) -> Tag | None:
         self.before("find_tag", 0)
         return self.inner.find_tag(name, tag)

@@ -66,7 +66,9 @@ class Loading:
         placed: list[Placed] = []
         try:
             for (source, ranges), file in zip(wanted, cached, strict=True):
-                placed.append(self._place(source, ranges, staging, file))
+                # Who keeps others waiting for a file waits for none.
+                turn = not any(each.mapped and each.mapped.has_turn for each in placed)
+                placed.append(self._place(source, ranges, staging, file, turn))
             self.on_phase("fetch")
             # Of what is mapped in the cache, its filling has told already.
             for through_cache, teller in ((False, self), (True, replace(self, on_bytes=None))):
@@ -122,10 +124,15 @@ class Loading:
         return self.device.type == "cpu" and self.dtype is None and self.make is make_destination
 
     def _place(
-        self, source: Source, ranges: list[tuple[int, int]], staging: Staging, cached: CachedFile | None
+        self,
+        source: Source,
+        ranges: list[tuple[int, int]],
+        staging: Staging,
+        cached: CachedFile | None,
+        turn: bool | None = None,
     ) -> Placed:
         chosen = direct_source(source) if self.engine.config.direct else source
-        mapped = map_cached(source, cached) if cached else self._map(source) if chosen is source else None
+        mapped = map_cached(source, cached) if cached else self._map(source, turn) if chosen is source else None
         if mapped:
             ranges = _rounded(source, ranges)
         plan = plan_ranges(source.blocks, ranges, source.traits.request_bytes, in_place=mapped is not None)
@@ -134,12 +141,12 @@ class Loading:
         staging.need(plan.largest)
         return Placed(chosen, plan, self.make(plan.size, self.device, staging), None)
 
-    def _map(self, source: Source) -> MappedFile | None:
+    def _map(self, source: Source, turn: bool | None) -> MappedFile | None:
         if not self._maps:
             return None
         path = source.local_path()
         trusted = TrustedFiles(self.engine.config.trusted) if self.engine.config.trusted else None
-        return map_file(source, path, trusted) if path else None
+        return map_file(source, path, trusted, turn) if path else None
 
 
 def _rounded(source: Source, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

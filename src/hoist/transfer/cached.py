@@ -19,7 +19,7 @@ _CHECKS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What a pin did: files, their bytes, and how many of them came from the storage now."""
+    """What a pin or a warming did: files, their bytes, and how many of them came from the storage now."""
 
     files: int
     size: int
@@ -52,13 +52,18 @@ def pin_version(opened: OpenedVersion, cache: HostCache, progress: Progress) -> 
 
     Raises UsageError for files of a local disk, LocalError if there is no room, and what a storage may.
     """
+    return keep_version(opened, cache, progress, pin=True)
+
+
+def keep_version(opened: OpenedVersion, cache: HostCache, progress: Progress, *, pin: bool) -> Pinned:
+    """Bring a version whole into the cache, and with `pin` keep it there. Raises what `pin_version` does."""
     began = time.monotonic()
     entries = list({entry.digest: entry for entry in opened.files.values()}.values())
     size = sum(entry.size for entry in entries)
-    progress.begin(f"pinning {opened.version}", size)
+    progress.begin(f"{'pinning' if pin else 'warming'} {opened.version}", size)
 
     def bring(entry: FileEntry) -> int:
-        return _pin(opened, cache, entry, progress)
+        return _keep(opened, cache, entry, progress, pin=pin)
 
     fetched = sum(for_each(bring, [e for e in entries if e.size <= SMALL_BYTES], SMALL_AT_ONCE))
     fetched += sum(bring(entry) for entry in entries if entry.size > SMALL_BYTES)
@@ -66,7 +71,7 @@ def pin_version(opened: OpenedVersion, cache: HostCache, progress: Progress) -> 
     return Pinned(len(entries), size, fetched, time.monotonic() - began)
 
 
-def _pin(opened: OpenedVersion, cache: HostCache, entry: FileEntry, progress: Progress) -> int:
+def _keep(opened: OpenedVersion, cache: HostCache, entry: FileEntry, progress: Progress, *, pin: bool) -> int:
     source = opened.source(entry.path)
     if source.cache is None:
         raise UsageError(f"{opened.version} in {opened.storage.address} lies on a disk of this host: it needs no cache")
@@ -77,7 +82,8 @@ def _pin(opened: OpenedVersion, cache: HostCache, entry: FileEntry, progress: Pr
                 f"the host cache in {cache.folder} has no room for {filled.left_out_bytes} bytes of {source.name}: "
                 "raise its limit (hoist cache limit), or drop or unpin something"
             )
-        cache.pin(cached.name)
+        if pin:
+            cache.pin(cached.name)
         return filled.fetched_bytes
 
 

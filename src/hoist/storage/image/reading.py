@@ -12,8 +12,8 @@ from hoist.storage.base import Leftover, Storage, StoredFile, Traits, Version
 from hoist.storage.image.opened import Image, Images
 from hoist.storage.oci.repositories import Repositories
 
-# A request to a registry is dear: it may be redirected, and its token be checked; reads in order are long.
-TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=32)
+# 128 MiB in flight at most: larger requests, or more of them, brought no more here, and a pull shall stay under 256 MiB.
+TRAITS = Traits(request_bytes=8 << 20, connections=8, most_connections=16)
 _VERSIONS_KEPT = 1024
 
 

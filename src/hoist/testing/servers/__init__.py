@@ -12,6 +12,7 @@ from __future__ import annotations
 from hoist.testing.servers.base import Answer, LocalServer, S3Server, Traits
 from hoist.testing.servers.docker_registry import DockerRegistry
 from hoist.testing.servers.faults import FaultServer, Rule
+from hoist.testing.servers.ganesha import GaneshaServer
 from hoist.testing.servers.moto import MotoServer
 from hoist.testing.servers.nginx import NginxBucket, NginxServer
 from hoist.testing.servers.origins import FolderOrigin, ServerOrigin
@@ -23,8 +24,8 @@ SERVERS: dict[str, type[S3Server]] = {
     "radosgw": RadosgwServer,
     "moto": MotoServer,
 }
-"""The servers that can be written to, by name. NginxServer stands apart: it only reads; so does DockerRegistry: it is no
-object store."""
+"""The servers that can be written to, by name. NginxServer stands apart: it only reads; so do DockerRegistry and
+GaneshaServer: they are no object stores."""
 
 __all__ = [
     "SERVERS",
@@ -32,6 +33,7 @@ __all__ = [
     "DockerRegistry",
     "FaultServer",
     "FolderOrigin",
+    "GaneshaServer",
     "LocalServer",
     "MotoServer",
     "NginxBucket",

@@ -80,6 +80,8 @@ class LocalServer(ABC):
         self._given_folder = folder
         self._children: Children | None = None
         self._port = 0
+        self.address = LOOPBACK
+        """The address to listen on. Another than loopback's is set before the start, which then happens on that host."""
 
     @classmethod
     @abstractmethod
@@ -88,11 +90,11 @@ class LocalServer(ABC):
 
     @abstractmethod
     def _launch(self, children: Children, port: int, folder: Path) -> None:
-        """Start the processes, to answer on `port` of 127.0.0.1 with their data in `folder`."""
+        """Start the processes, to answer on `port` of `self.address` with their data in `folder`."""
 
     @property
     def endpoint(self) -> str:
-        """The server's URL, `http://127.0.0.1:PORT`."""
+        """The server's URL, `http://127.0.0.1:PORT` but for another `address`."""
         self._running()
         return f"http://{self._host}"
 
@@ -114,7 +116,7 @@ class LocalServer(ABC):
         if reason is not None:
             raise LocalError(reason)
         self._children = Children(self.name)
-        self._port = free_port()
+        self._port = free_port(self.address)
         try:
             self.data_folder.mkdir(parents=True, exist_ok=True)
             self._launch(self._children, self._port, self.data_folder)
@@ -153,7 +155,7 @@ class LocalServer(ABC):
 
     @property
     def _host(self) -> str:
-        return f"{LOOPBACK}:{self._port}"
+        return f"{self.address}:{self._port}"
 
     def _running(self) -> Children:
         if self._children is None:
@@ -161,7 +163,7 @@ class LocalServer(ABC):
         return self._children
 
     def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=_REQUEST_LIMIT_S)
+        connection = http.client.HTTPConnection(self.address, self._port, timeout=_REQUEST_LIMIT_S)
         try:
             connection.request(method, target, body, dict(headers))
             response = connection.getresponse()
@@ -176,7 +178,9 @@ class LocalServer(ABC):
             children.check()
             with suppress(OSError, http.client.HTTPException):
                 # Any answer will do, a refusal too, but it must be this server's: the port may be another's.
-                if self._exchange("GET", "/", {}, b"").status < 500 and listens(self._port, children.pids):
+                if self._exchange("GET", "/", {}, b"").status < 500 and listens(
+                    self._port, children.pids, self.address
+                ):
                     return
             time.sleep(_PROBE_EVERY_S)
         raise LocalError(

@@ -87,6 +87,14 @@ class Children:
         # A step that succeeded has nothing to say later, and may have printed a key.
         self._log(name).unlink()
 
+    def kill(self, name: str) -> None:
+        """End one process at once (SIGKILL), if it runs, and forget it; its log stays."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def check(self) -> None:
         """Raise LocalError, with the log's tail, when a process that should be running has ended."""
         for name, process in self._processes.items():

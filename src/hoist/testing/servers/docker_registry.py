@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 from hoist.testing.servers.base import Answer, LocalServer, find_program, missing_programs
 from hoist.testing.servers.children import Children
-from hoist.testing.servers.ports import LOOPBACK
 
 USER, PASSWORD = "reader", "registry-test-only"
 # Its hash of the cheapest bcrypt, the only one that the registry takes; Python has none of its own.
@@ -57,7 +56,7 @@ class DockerRegistry(LocalServer):
 
     @property
     def host(self) -> str:
-        """`127.0.0.1:PORT`, as it stands in the names of images."""
+        """`127.0.0.1:PORT` but for another `address`, as it stands in the names of images."""
         self._running()
         return self._host
 
@@ -80,7 +79,7 @@ class DockerRegistry(LocalServer):
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             # Uploads go on after a restart only where their state is signed by a secret that stays.
-            "http": {"addr": f"{LOOPBACK}:{port}", "secret": "of-tests"},
+            "http": {"addr": f"{self.address}:{port}", "secret": "of-tests"},
         }
         if self._tls:
             configuration["http"]["tls"] = {"certificate": str(self._tls[0]), "key": str(self._tls[1])}

@@ -142,17 +142,19 @@ class Reset:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error status in the answer's place; `retry_after` in seconds. `done`: the origin has done it all the same."""
+    """An error status in the answer's place; `retry_after` in seconds, `more` are headers besides. `done`: the origin has
+    done it all the same."""
 
     status: int = 503
     retry_after: float | None = None
     code: str = "SlowDown"
     done: bool = False
+    more: tuple[tuple[str, str], ...] = ()
 
     def strike(self, exchange: Exchange) -> None:
         if self.done:
             exchange.origin()
-        headers = {"content-type": "application/xml"}
+        headers = {"content-type": "application/xml", **dict(self.more)}
         if self.retry_after is not None:
             headers["retry-after"] = f"{self.retry_after:g}"
         exchange.send(Answer(self.status, headers, f"<Error><Code>{self.code}</Code></Error>".encode()))

@@ -92,7 +92,7 @@ class NginxServer(S3Server):
                 # As root, nginx would read as `nobody`, who may not enter a root's temporary folder.
                 user="user root;" if os.geteuid() == 0 else "",
                 work=children.folder,
-                address=f"{LOOPBACK}:{port}",
+                address=f"{self.address}:{port}",
                 data=data,
                 **self._more(children, data),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,24 +14,30 @@ LOOPBACK = "127.0.0.1"
 # by somebody's client before the server binds it.
 _LOWEST, _COUNT = 15000, 17000
 _LISTENING = "0A"
+# This thread's own: it may be in another network namespace than the process.
+_TABLES = (Path("/proc/thread-self/net/tcp"), Path("/proc/thread-self/net/tcp6"))
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, chosen at random."""
+def free_port(address: str = LOOPBACK) -> int:
+    """A TCP port of `address` that nothing listens on, chosen at random."""
     while True:
         port = _LOWEST + secrets.randbelow(_COUNT)
         with socket.socket() as probe:
             try:
-                probe.bind((LOOPBACK, port))
+                probe.bind((address, port))
             except OSError:
                 continue
             return port
 
 
-def listens(port: int, pids: Iterable[int]) -> bool:
-    """Whether one of the processes `pids` holds the socket that listens on `port` of 127.0.0.1."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == _LISTENING}
+def listens(port: int, pids: Iterable[int], address: str = LOOPBACK) -> bool:
+    """Whether one of the processes `pids` holds the socket that listens on `port` of the IPv4 `address`."""
+    plain = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
+    # The second is how a socket for both families has that address.
+    addresses = (f"{plain}:{port:04X}", f"0000000000000000FFFF0000{plain}:{port:04X}")
+    lines = [line for table in _TABLES if table.exists() for line in table.read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] in addresses and row[3] == _LISTENING}
     for pid in pids:
         with suppress(OSError):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():

@@ -1,24 +1,24 @@
-"""A mount's metrics on a port of this host only, for Prometheus."""
+"""Metrics on a port of this host only, for Prometheus."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from hoist.errors import LocalError
-from hoist.mount.metrics import Metrics
 
 
 class MetricsServer:
-    """Serves `/metrics` on 127.0.0.1 until it is closed; `port` is the one that was found for 0."""
+    """Serves what `text` gives as `/metrics` on 127.0.0.1 until it is closed; `port` is the one that was found for 0."""
 
-    def __init__(self, metrics: Metrics, port: int) -> None:
+    def __init__(self, text: Callable[[], str], port: int) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path not in ("/", "/metrics"):
                     self.send_error(404)
                     return
-                body = metrics.text().encode()
+                body = text().encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))

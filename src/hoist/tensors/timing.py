@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hoist.config import load_config
 from hoist.errors import UsageError
@@ -16,7 +16,7 @@ from hoist.progress import Progress
 from hoist.read.connect import connect, enabled_cache
 from hoist.read.file import RangeReader
 from hoist.read.source import Source
-from hoist.read.version import open_version
+from hoist.read.version import OpenedVersion, open_version
 from hoist.storage.wrap import Counting
 from hoist.tensors.index import (
     CHECKPOINT_INDEX,
@@ -28,18 +28,23 @@ from hoist.tensors.index import (
     weight_files,
 )
 
+if TYPE_CHECKING:
+    from hoist.tensors.index import TensorIndex
+    from hoist.tensors.load import Loader
+
 _SAFETENSORS = (".safetensors",)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to load: the command's arguments."""
+    """What to load: the arguments of `hoist load`. `each`: several files stay apart, and without `files` all are meant."""
 
     place: str
     files: tuple[str, ...] = ()
     device: str = "cpu"
     dtype: str | None = None
     prefix: str | None = None
+    each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,11 @@ def peak_memory_bytes() -> int:
 
 def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
     """Load once. Raises what `hoist.load_file` and `hoist.load_checkpoint` do."""
+    return load_and_time(wanted, progress)[1]
+
+
+def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
+    """Load once: what was loaded (with `each`, by file name), and its figures. Raises what `load_timed` does."""
     began, cpu_began = time.perf_counter(), time.process_time()
     weights, meter = _open(wanted)
     try:
@@ -103,7 +113,7 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
         load, planned_bytes = prepare(weights, wanted, watch, progress)
         opened_at = time.perf_counter()
         progress.begin(f"loading {wanted.place}", planned_bytes)
-        tensors, size = load()
+        value = load()
         progress.end()
     finally:
         weights.close()
@@ -117,7 +127,8 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
         seconds=ended - began,
         cpu_seconds=time.process_time() - cpu_began,
     )
-    return Loaded(
+    tensors, size = _count(value)
+    return value, Loaded(
         files=tuple(_file_name(source, weights) for source in weights.sources),
         format="checkpoint" if checkpoint else "safetensors",
         verified=weights.opened is not None,
@@ -146,7 +157,7 @@ def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
     counting = Counting(storage)
     try:
         opened = open_version(counting, location.reference, engine, enabled_cache(config))
-        names = weight_files(opened, wanted.files or None, _suffixes(list(opened.files), wanted.files))
+        names = _names(opened, wanted)
         sources = tuple(opened.source(name) for name in names)
     except BaseException:
         counting.close()
@@ -174,6 +185,16 @@ def _suffixes(names: list[str], files: tuple[str, ...]) -> tuple[str, ...]:
         return _SAFETENSORS
     checkpoints = (*CHECKPOINT_SUFFIXES, CHECKPOINT_INDEX)
     return CHECKPOINT_SUFFIXES if any(name.endswith(checkpoints) for name in look_at) else _SAFETENSORS
+
+
+def _names(opened: OpenedVersion, wanted: Wanted) -> list[str]:
+    """The weight files of a version that are meant. Raises FileNotFound, UsageError."""
+    suffixes = _suffixes(list(opened.files), wanted.files)
+    if wanted.each and not wanted.files:
+        found = [path for path in opened.files if path.endswith(suffixes)]
+        if found:
+            return found
+    return weight_files(opened, wanted.files or None, suffixes)
 
 
 def _file_name(source: Source, weights: Weights) -> str:
@@ -224,8 +245,8 @@ class _Watch:
         self._phase, self._since = phase, now
 
 
-_Load = Callable[[], tuple[int, int]]
-"""Does the load; the number of tensors, and their bytes."""
+_Load = Callable[[], Any]
+"""Does the load; what it gives."""
 
 
 def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progress: Progress) -> tuple[_Load, int]:
@@ -235,14 +256,21 @@ def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progre
 
     place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
     index = read_index(weights.sources, weights.engine)
+    if wanted.each:
+        return _prepare_each(weights, index, Loader(weights.engine, place, cast, progress.advance, watch.begin))
     names = index.select(None, wanted.prefix)
     loader = Loader(weights.engine, place, cast, progress.advance, watch.begin)
 
-    def load() -> tuple[int, int]:
-        tensors = loader.load(index, names)
-        return len(tensors), sum(tensor.nbytes for tensor in tensors.values())
+    return lambda: loader.load(index, names), sum(
+        index.by_name[name][1].end - index.by_name[name][1].begin for name in names
+    )
 
-    return load, sum(index.by_name[name][1].end - index.by_name[name][1].begin for name in names)
+
+def _prepare_each(weights: Weights, index: TensorIndex, loader: Loader) -> tuple[_Load, int]:
+    wanted = [(file, list(file.header.tensors)) for file in index.files]
+    names = [_file_name(source, weights) for source in weights.sources]
+    size = sum(tensor.end - tensor.begin for _, tensors in wanted for tensor in tensors)
+    return lambda: dict(zip(names, loader.load_each(wanted), strict=True)), size
 
 
 def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progress: Progress) -> tuple[_Load, int]:
@@ -256,9 +284,14 @@ def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progres
     place, cast = torch_device(wanted.device), cast_dtype(wanted.dtype)
     checkpoints = [Checkpoint(RangeReader(source, weights.engine)) for source in weights.sources]
 
-    def load() -> tuple[int, int]:
+    def load() -> Any:
         loading = Loading(weights.engine, place, cast, progress.advance, watch.begin)
-        return _count(merged([(checkpoint.name, checkpoint.load(loading)) for checkpoint in checkpoints]))
+        parts = [(checkpoint.name, checkpoint.load(loading)) for checkpoint in checkpoints]
+        if wanted.each:
+            return dict(
+                zip((_file_name(source, weights) for source in weights.sources), (p for _, p in parts), strict=True)
+            )
+        return merged(parts)
 
     return load, sum(storage.size for checkpoint in checkpoints for storage in checkpoint.storages.values())
 

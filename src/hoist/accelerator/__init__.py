@@ -1,0 +1,1 @@
+"""A regional read cache before an object store: nginx, configured, supervised and counted."""
