@@ -58,6 +58,7 @@ def test_every_field(tmp_path: Path) -> None:
         "models",
         False,
         ("http://a:8080", "http://b:8080"),
+        retry_seconds=1.5,
     )
     assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)
 

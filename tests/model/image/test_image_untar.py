@@ -51,6 +51,11 @@ def put(at: int, data: bytes) -> Callable[[bytearray], None]:
     return change
 
 
+def both(block: bytearray, *changes: Callable[[bytearray], None]) -> None:
+    for change in changes:
+        change(block)
+
+
 LINK, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 HOSTILE = {
     "absolute": archive(info("/etc/passwd")),
@@ -91,6 +96,19 @@ HOSTILE = {
     "nothing": b"",
     "a huge pax header": patched(lambda block: (put(156, b"x")(block), put(124, b"%011o\0" % (1 << 20))(block))[0]),
     "pax behind which nothing comes": archive(info("a", path="b"))[:1024] + END,
+}
+
+
+# What programs disagree about: each reads another tree, or ends without a word.
+HOSTILE |= {
+    "a number behind a NUL": patched(put(124, b"\x00000000144\x00")),
+    "a number with more behind a NUL": patched(put(124, b"144\x00555")),
+    "a prefix in a GNU header": patched(lambda block: both(block, put(257, b"ustar  \0"), put(345, b"folder"))),
+    "a prefix in an old header": patched(lambda block: both(block, put(257, bytes(8)), put(345, b"folder"))),
+    "a malformed mode": patched(put(100, b"rw-r--r-")),
+    "a malformed time": patched(put(136, b"yesterday")),
+    "a file with the name of a folder": patched(put(0, b"file.bin/")),
+    "a file by one name and a folder by the other": archive(info("a/", tarfile.AREGTYPE, path="b")),
 }
 
 

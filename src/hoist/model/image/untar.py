@@ -126,6 +126,7 @@ class _Walker:
                     raise Damaged("the archive ends behind an extended header")
                 return None
             _check_sum(block)
+            _check_numbers(block)
             flag = block[156:157]
             size = _number(block[124:136])
             if flag in b"xgLK":
@@ -158,11 +159,17 @@ class _Walker:
 
     def _plain(self, block: bytes, flag: bytes, size: int, extended: dict[str, str]) -> TarMember:
         kind = _KINDS.get(flag)
-        name = extended.get("path") or _name(block)
+        short = _name(block)
+        name = extended.get("path") or short
         if kind is None:
             raise Damaged(f"the archive has {name!r}, which is no file, folder or link (type {flag!r})")
-        if kind == "file" and name.endswith("/"):
-            kind = "folder"
+        if kind == "file" and flag == b"\0":
+            # Old programs wrote folders so. Which of two names says it is another thing to each reader.
+            if name.endswith("/") != short.endswith("/"):
+                raise Damaged(f"the archive has {name!r} as a file and as a folder")
+            kind = "folder" if name.endswith("/") else "file"
+        elif kind == "file" and name.endswith("/"):
+            raise Damaged(f"the archive has a file with the name of a folder: {name!r}")
         if "size" in extended:
             size = _decimal(extended["size"])
         if size and kind != "file":
@@ -205,7 +212,10 @@ def _check_sum(block: bytes) -> None:
 
 def _name(block: bytes) -> str:
     name = _text(block[:100].partition(b"\0")[0])
-    prefix = _text(block[345:500].partition(b"\0")[0]) if block[257:263] == b"ustar\0" else ""
+    prefix = _text(block[345:500].partition(b"\0")[0])
+    if prefix and block[257:263] != b"ustar\0":
+        # In other formats some programs take it for a part of the name, and some do not.
+        raise Damaged(f"the archive has a name with a prefix in a header that is not ustar: {name!r}")
     return f"{prefix}/{name}" if prefix else name
 
 
@@ -216,12 +226,20 @@ def _number(data: bytes) -> int:
         if number >= 1 << 63:
             raise Damaged("the archive has a number that is too large")
         return number
-    digits = data.replace(b"\0", b" ").strip()
-    if not digits:
-        return 0
-    if not all(byte in b"01234567" for byte in digits):
+    # What begins with a NUL is nothing to some programs, and a number to others.
+    head, _, rest = data.partition(b"\0")
+    digits = head.strip(b" ")
+    if not all(byte in b"01234567" for byte in digits) or rest.strip(b" \0"):
         raise Damaged(f"the archive has a malformed number: {data!r}")
-    return int(digits, 8)
+    return int(digits, 8) if digits else 0
+
+
+def _check_numbers(block: bytes) -> None:
+    """Mode, owner, group, time and device mean nothing here, but at a malformed one other programs end without a word."""
+    for begin, end in ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345)):
+        # Negative ones, such as times before 1970, begin with 0xff.
+        if block[begin] != 0xFF:
+            _number(block[begin:end])
 
 
 def _decimal(text: str) -> int:
