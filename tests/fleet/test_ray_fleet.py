@@ -123,7 +123,7 @@ def test_one_that_fails_harms_no_other(cluster: Cluster) -> None:
     task = Task(LOCATION, "fleet_functions:each_fails_otherwise", ("b.safetensors",))
     with cluster.fleet.start(task, 8) as running:
         found = running.wait()
-    assert [each.state for each in found] == [FAILED] * 5 + [LOADED] * 3
+    assert [each.state for each in found] == [FAILED] * 5 + [LOADED] * 3, [each.error for each in found]
     assert "SIGSEGV" in str(found[0].error)
 
 

@@ -91,7 +91,8 @@ def test_build_update_and_read(
     assert size < done.sent_bytes < 1.01 * size
     assert done.mounted_bytes == planned.layers[0].size
     grown = stored(docker_registry) - before
-    assert size < grown < 1.01 * size
+    # Other images of this registry may have some of the blobs.
+    assert grown < 1.01 * size
 
     before = stored(docker_registry)
     changed = update(target, [f"{models}//sd15/any:v6"], tag="v6", config=config)

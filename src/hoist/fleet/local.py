@@ -154,9 +154,14 @@ class LocalRunning(Running):
             ready = {key.fd for key, _ in selector.select(seconds)}
         if self._launcher.hears and self._launcher.hears.fileno() in ready:
             self._hear()
-        for number, process in list(self._processes.items()):
-            if ready.intersection({process.events, process.pidfd}):
-                self._take(number, process, ended=process.pidfd in ready)
+        # Before any is taken: one that is dropped gives its descriptors' numbers to those that come meanwhile.
+        due = [
+            (number, process, process.pidfd in ready)
+            for number, process in self._processes.items()
+            if ready.intersection({process.events, process.pidfd})
+        ]
+        for number, process, ended in due:
+            self._take(number, process, ended=ended)
         self._check_deadlines()
 
     def _hear(self) -> None:
