@@ -213,7 +213,7 @@ def test_one_that_does_not_come_up_is_reported_with_its_log(
     rclone_server: RcloneServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = RcloneServer(tmp_path)
-    monkeypatch.setattr(base, "free_port", lambda: int(rclone_server.endpoint.rpartition(":")[2]))
+    monkeypatch.setattr(base, "free_port", lambda address: int(rclone_server.endpoint.rpartition(":")[2]))
     with pytest.raises(LocalError, match=r"(?s)rclone: rclone \(pid \d+\) ended with status 1.*address already"):
         server.start()
     assert server.pids == ()
