@@ -151,7 +151,7 @@ def test_what_stays_ends_in_an_error(sick: Sick) -> None:
     sick.user = user.with_env(HOIST_RETRY_SECONDS="0.3")
     rng = random.Random(5)
     try:
-        for number, fault in enumerate(rng.sample(FAULTS, len(FAULTS))):
+        for number, fault in enumerate(rng.sample(FAULTS, 10)):
             method, path = REQUESTS[number % len(REQUESTS)]
             sick.round([Rule(fault, method, path, first=rng.randrange(2))], number)
     finally:

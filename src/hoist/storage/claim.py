@@ -186,7 +186,10 @@ class Claimant:
 
     def _clear(self) -> None:
         """Delete what is not this content's. Only then does the claim say that the files under it can be kept."""
-        self._objects.delete([info.key for info in self._objects.list(self._folder)])
+        documents = layout.blob_key(self._version, "")
+        # No manifest is there, so the documents are another content's too.
+        stale = [info.key for info in self._objects.list(documents) if "/" not in info.key.removeprefix(documents)]
+        self._objects.delete([*(info.key for info in self._objects.list(self._folder)), *stale])
         held = self.held()
         if (
             held is None

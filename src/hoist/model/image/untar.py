@@ -159,7 +159,8 @@ class _Walker:
 
     def _plain(self, block: bytes, flag: bytes, size: int, extended: dict[str, str]) -> TarMember:
         kind = _KINDS.get(flag)
-        short = _name(block)
+        # A short name beside a long one may be cut within a character.
+        short = _name(block, cut="path" in extended)
         name = extended.get("path") or short
         if kind is None:
             raise Damaged(f"the archive has {name!r}, which is no file, folder or link (type {flag!r})")
@@ -174,7 +175,8 @@ class _Walker:
             size = _decimal(extended["size"])
         if size and kind != "file":
             raise Damaged(f"the archive gives the {kind} {name!r} a content")
-        link = extended.get("linkpath") or _text(block[157:257].partition(b"\0")[0])
+        short = _text(block[157:257].partition(b"\0")[0], "replace" if "linkpath" in extended else "strict")
+        link = extended.get("linkpath") or short
         offset = self.at
         end = offset + size + padding(size)
         if end > self.size:
@@ -210,9 +212,10 @@ def _check_sum(block: bytes) -> None:
         raise Damaged("the archive has a header whose sum is wrong: it is no tar, or damaged")
 
 
-def _name(block: bytes) -> str:
-    name = _text(block[:100].partition(b"\0")[0])
-    prefix = _text(block[345:500].partition(b"\0")[0])
+def _name(block: bytes, *, cut: bool) -> str:
+    errors = "replace" if cut else "strict"
+    name = _text(block[:100].partition(b"\0")[0], errors)
+    prefix = _text(block[345:500].partition(b"\0")[0], errors)
     if prefix and block[257:263] != b"ustar\0":
         # In other formats some programs take it for a part of the name, and some do not.
         raise Damaged(f"the archive has a name with a prefix in a header that is not ustar: {name!r}")
@@ -248,9 +251,9 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes, errors: str = "strict") -> str:
     try:
-        text = data.decode()
+        text = data.decode(errors=errors)
     except UnicodeDecodeError:
         raise Damaged(f"the archive has a name that is not UTF-8: {data[:100]!r}") from None
     if "\0" in text or len(data) > _MOST_PATH_BYTES:

@@ -50,6 +50,10 @@ class Content:
 
     files: Mapping[str, bytes]
 
+    def __repr__(self) -> str:
+        """Without the bytes, which may be millions."""
+        return f"Content({ {path: len(data) for path, data in self.files.items()} })"
+
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
         """The manifest's entries by path."""
