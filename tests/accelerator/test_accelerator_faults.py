@@ -96,7 +96,10 @@ def test_killed_and_started_again_in_the_middle_of_many_loads(published: Bucket,
         time.sleep(0.05)
     assert any("SIGKILL" in line for line in running.said)
     before = settled(running, "client_bytes_total")
-    assert is_right(config)
+    # Readers let one that failed rest for some seconds, and go to the origin meanwhile.
+    until = time.monotonic() + 60
+    while settled(running, "client_bytes_total") - before < SIZE and time.monotonic() < until:
+        assert is_right(config)
     assert settled(running, "client_bytes_total") - before >= SIZE
 
 
