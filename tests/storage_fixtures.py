@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 
 from hoist.accelerator.origin import parse_origin
-from hoist.accelerator.render import Settings
 from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.config import StorageConfig
 from hoist.storage import open_storage
 from hoist.storage.base import Storage

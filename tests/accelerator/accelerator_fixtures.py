@@ -21,8 +21,8 @@ import obstore
 import pytest
 
 from hoist.accelerator.origin import parse_origin
-from hoist.accelerator.render import Settings
 from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.config import Config, EngineConfig, StorageConfig
 from hoist.testing.servers import NginxServer, RadosgwServer
 from hoist.testing.servers.ports import free_port

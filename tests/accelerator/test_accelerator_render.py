@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hoist.accelerator.origin import Origin, origin_of, parse_origin
 from hoist.accelerator.program import find_nginx, run
-from hoist.accelerator.render import Places, Settings, parse_listen, render
+from hoist.accelerator.render import render
+from hoist.accelerator.settings import Places, Settings, parse_listen
 from hoist.config import StorageConfig
 from hoist.errors import HoistError, InvalidConfig, LocalError
 from hoist.storage import open_storage

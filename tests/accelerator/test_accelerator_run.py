@@ -16,8 +16,8 @@ from accelerator_fixtures import Accelerate
 
 from hoist.accelerator.folders import CacheFolder
 from hoist.accelerator.origin import Origin
-from hoist.accelerator.render import Settings
 from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.errors import LocalError
 from hoist.storage.accelerated import Accelerated
 from hoist.storage.ranges import RangeClient

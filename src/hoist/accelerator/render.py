@@ -13,21 +13,13 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from hoist.accelerator.origin import Origin
+from hoist.accelerator.rules import rules
+from hoist.accelerator.settings import Places, Settings
 from hoist.errors import InvalidConfig
 
-_NAMES = (
-    r"X-Amz-(?:Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token|Content-Sha256)|x-id"
-    r"|AWSAccessKeyId|Signature|Expires"
-    r"|X-Goog-(?:Algorithm|Credential|Date|Expires|SignedHeaders|Signature)|GoogleAccessId"
-    r"|sv|st|se|sr|sp|si|ss|sip|spr|sig|srt|sdd|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid"
-)
-# What could be read in two ways: encoded dots and slashes, empty parts, parts that are dots, what no URL holds.
-_ODD = r"^[^?]*(?:%2[eEfF]|%5[cC]|%00|\\|//|/\.{1,2}(?:/|\?|$))|#|[^\x21-\x7e]"
 _IGNORED = (
     "X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset "
     "Expires Cache-Control Set-Cookie Vary"
@@ -44,40 +36,8 @@ _KEYS_PER_MIB = 8000
 _COUNTS = "$upstream_cache_status $upstream_bytes_received $body_bytes_sent"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an accelerator is told. `listen` is HOST:PORT; `size` the bytes of its cache; `slice_bytes` how much one
-    request to the origin asks for; `certificate` and `key` are for its clients; `keep_free` bytes stay free on its disk."""
-
-    origin: Origin
-    listen: str
-    cache: Path
-    size: int
-    check_seconds: int = 10
-    slice_bytes: int = 8 << 20
-    certificate: Path | None = None
-    key: Path | None = None
-    workers: int = 2
-    connections: int = 4096
-    keep_free: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """What only a run knows: a folder that goes with it, the user that nginx works as, the authorities that the origin's
-    certificate is checked against, its addresses, and where the log goes."""
-
-    folder: Path
-    user: str | None = None
-    trusted: Path | None = None
-    addresses: tuple[str, ...] = ()
-    log_port: int = 514
-    log_word: str = "hoist"
-
-
 def render(settings: Settings, places: Places) -> str:
     """The whole configuration. Raises InvalidConfig for a path that nginx's syntax could take for something else."""
-    origin = settings.origin
     run = _path(places.folder)
     user = f"user {_word(places.user)};\n" if places.user else ""
     log = f"syslog:server=127.0.0.1:{places.log_port},nohostname"
@@ -94,6 +54,24 @@ http {{
     log_format check "check $remote_addr $connection $connection_requests $upstream_status {_COUNTS}";
     access_log {log},tag=a{_word(places.log_word)} get;
     log_subrequest on;
+{_limits(run)}
+
+{_caches(settings, run)}
+{rules(settings.origin)}
+{_upstream(settings, places)}
+{_server(settings, places, log)}
+    server {{
+        listen unix:{run}/status;
+        access_log off;
+        location / {{ stub_status; }}
+    }}
+}}
+"""
+
+
+def _limits(run: str) -> str:
+    """How long and how large what clients send may be, and where nginx keeps what it must."""
+    return f"""\
     server_tokens off;
     default_type application/octet-stream;
     sendfile on;
@@ -114,11 +92,13 @@ http {{
     proxy_temp_path {run}/proxy;
     fastcgi_temp_path {run}/fastcgi;
     uwsgi_temp_path {run}/uwsgi;
-    scgi_temp_path {run}/scgi;
+    scgi_temp_path {run}/scgi;"""
 
-{_caches(settings, run)}
-{_maps(origin)}
-{_upstream(settings, places)}
+
+def _server(settings: Settings, places: Places, log: str) -> str:
+    """The one way in."""
+    origin = settings.origin
+    return f"""\
     server {{
         listen {_listen(settings)};
         server_name _;
@@ -164,14 +144,7 @@ http {{
             if ($checked_status ~ "(?:429|503)$") {{ return 503; }}
             return 502;
         }}
-    }}
-    server {{
-        listen unix:{run}/status;
-        access_log off;
-        location / {{ stub_status; }}
-    }}
-}}
-"""
+    }}"""
 
 
 def _caches(settings: Settings, run: str) -> str:
@@ -184,60 +157,6 @@ def _caches(settings: Settings, run: str) -> str:
         max_size={settings.size} inactive=3650d{free} manager_files=1000 manager_sleep=50ms loader_files=1000;
     proxy_cache_path {run}/checks levels=1 use_temp_path=off keys_zone=checks:8m
         max_size=16m inactive={idle}s manager_files=1000 manager_sleep=50ms;"""
-
-
-def _maps(origin: Origin) -> str:
-    path, netloc = _pattern(origin.path), _pattern(origin.netloc)
-    host = _pattern(f"[{origin.host}]" if ":" in origin.host else origin.host)
-    return f"""\
-    map $request_method $allowed_method {{
-        default "";
-        GET "yes";
-        HEAD "yes";
-    }}
-    # The path as it was sent, if it is below the origin's prefix.
-    map $request_uri $path {{
-        default "";
-        "~^(?<sent>{path}[^?]+)" $sent;
-    }}
-    map $request_uri $plain_path {{
-        default "yes";
-        "~{_ODD}" "";
-    }}
-    map $args $plain_query {{
-        default "";
-        "" "yes";
-        "~*^(?:{_NAMES})=[^&]*(?:&(?:{_NAMES})=[^&]*)*$" "yes";
-    }}
-    # Both the name that the request line may hold and the header.
-    map "$host $http_host" $own_host {{
-        default "";
-        "~*^(?:{host}|{netloc}) {netloc}$" "yes";
-    }}
-    map "$own_host$plain_path$plain_query|$path" $allowed {{
-        default "";
-        "~^yesyesyes\\|/" "yes";
-    }}
-    map $checked_etag $no_etag {{
-        volatile;
-        default "";
-        "" "yes";
-    }}
-    map "$checked_etag $upstream_http_etag" $other_etag {{
-        volatile;
-        default "yes";
-        "~^(.+) \\1$" "";
-    }}
-    # A reader that found bytes to be wrong has them fetched anew.
-    map $http_cache_control $refresh {{
-        default "";
-        "no-cache" "yes";
-    }}"""
-
-
-def _pattern(text: str) -> str:
-    """A regular expression for the text itself, of what an origin's address can hold."""
-    return re.sub(r"[.\[\]]", r"\\\g<0>", text)
 
 
 def _upstream(settings: Settings, places: Places) -> str:
@@ -314,18 +233,6 @@ def _tls(settings: Settings, places: Places) -> str:
             "ssl_session_cache shared:clients:4m;",
         ]
     return "\n".join(f"        {line}" for line in lines)
-
-
-def parse_listen(text: str) -> str:
-    """HOST:PORT, checked. Raises InvalidConfig."""
-    host, _, port = text.rpartition(":")
-    if (
-        not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]|\*", host)
-        or not port.isdigit()
-        or not 0 < int(port) < 65536
-    ):
-        raise InvalidConfig(f"--listen wants HOST:PORT, as 0.0.0.0:8080, not {text!r}")
-    return text
 
 
 def _listen(settings: Settings) -> str:

@@ -19,7 +19,8 @@ from typing import Self
 from hoist.accelerator.folders import CacheFolder, make_run_folder, remove_run_folder
 from hoist.accelerator.metrics import LogSocket, Metrics, connections_of
 from hoist.accelerator.program import find, find_nginx, run
-from hoist.accelerator.render import Places, Settings, render
+from hoist.accelerator.render import render
+from hoist.accelerator.settings import Places, Settings
 from hoist.errors import InvalidConfig, LocalError
 
 _POLL_SECONDS = 0.1

@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 
 from hoist import verbs
 from hoist.accelerator.origin import parse_origin
-from hoist.accelerator.render import Places, Settings, render
+from hoist.accelerator.render import render
 from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Places, Settings
 from hoist.bench.machine import machine_facts
 from hoist.bench.records import make_record
 from hoist.bench.throttle import ThrottledRelay

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from hoist.accelerator.origin import parse_origin
-from hoist.accelerator.render import Settings
 from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.bench.herd_model import Bandwidths
 from hoist.bench.herd_task import Task
 from hoist.bench.netns import Host, Network, inside

@@ -11,7 +11,7 @@ from hoist.cli.text import printable, show_size
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from hoist.accelerator.render import Settings
+    from hoist.accelerator.settings import Settings
 
 GROUP = "accelerate"
 _LISTEN = "127.0.0.1:8080"
@@ -57,7 +57,8 @@ def run_accelerate(args: Namespace) -> int:
     if args.print_config:
         from pathlib import Path
 
-        from hoist.accelerator.render import Places, render
+        from hoist.accelerator.render import render
+        from hoist.accelerator.settings import Places
 
         run = Path("/run/hoist-accelerate")
         trusted = run / "trusted.pem" if settings.origin.scheme == "https" else None
@@ -72,7 +73,7 @@ def settings_of(args: Namespace) -> Settings:
     from pathlib import Path
 
     from hoist.accelerator.origin import origin_of
-    from hoist.accelerator.render import Settings, parse_listen
+    from hoist.accelerator.settings import Settings, parse_listen
     from hoist.accelerator.sizing import default_sizes
     from hoist.config import load_config, parse_size
     from hoist.errors import UsageError
