@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from hoist.bench import netns
 from hoist.bench.fixtures import FIXTURES, build
 from hoist.bench.herd_model import Bandwidths, ideal_seconds, origin_ideal_bytes
 from hoist.bench.herd_stage import HOW, NAMESPACES, OPENERS, THROTTLED, HerdStage, Subject, set_herd_stage
-from hoist.bench.machine import machine_facts
 from hoist.bench.measuring import available_memory, ready_memory
 from hoist.bench.nursery import Nursery
 from hoist.bench.process_cpu import machine_busy_seconds, session_cpu_seconds
-from hoist.bench.records import make_record
+from hoist.bench.records import Recorder
 from hoist.errors import LocalError, UsageError
 from hoist.fleet.local import JITTER_SECONDS
 from hoist.storage.base import Version
@@ -129,9 +129,8 @@ class _Herds:
     def __init__(self, stage: HerdStage, options: Options, size: int, on_record: Callable[[Record], None]) -> None:
         self._stage, self._options, self._size = stage, options, size
         self._time_scale = size / (options.size * options.scale)
-        self._machine = machine_facts()
-        self._records: list[Record] = []
-        self._on_record = on_record
+        self._recorder = Recorder(on_record)
+        self._note = partial(self._recorder.note, "herd")
 
     def run(self) -> list[Record]:
         for name, reason in self._stage.missing.items():
@@ -146,11 +145,7 @@ class _Herds:
                     first = run % max(1, len(subjects))
                     for subject in [*subjects[first:], *subjects[:first]]:
                         self._note({"run": run, **self._measure(nursery, subject, instances)})
-        return self._records
-
-    def _note(self, values: Mapping[str, Any]) -> None:
-        self._records.append(make_record("herd", self._machine, values))
-        self._on_record(self._records[-1])
+        return self._recorder.records
 
     def _measure(self, nursery: Nursery, subject: Subject, instances: int) -> Record:
         size, rates = self._size, subject.rates

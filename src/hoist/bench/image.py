@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hoist.bench.image_changes import measure_memory, measure_second, measure_update
 from hoist.bench.image_load import measure_load
 from hoist.bench.image_moves import measure_pull, measure_push
 from hoist.bench.image_stage import set_image_stage
 from hoist.bench.image_turns import Record, Turns
-from hoist.bench.machine import machine_facts
-from hoist.bench.records import make_record
-from hoist.errors import UsageError
+from hoist.bench.records import Recorder
+from hoist.bench.works import check_works
 
 WORKS: Mapping[str, Callable[[Turns], None]] = {
     "push": measure_push,
@@ -55,19 +54,13 @@ def run_images(
     A tool that is not installed, fails or leaves something else than it should has a record that says so. Raises
     UsageError for a work that there is not, LocalError without a registry or room, and what Hoist's own commands say.
     """
-    unknown = [name for name in options.works if name not in WORKS]
-    if unknown:
-        raise UsageError(f"there is no work {unknown[0]!r}; there are {', '.join(WORKS)}")
-    machine = machine_facts()
-    records: list[Record] = []
-
-    def note(values: Mapping[str, Any]) -> None:
-        records.append(make_record("image", machine, values))
-        on_record(records[-1])
+    check_works(options.works, WORKS)
+    recorder = Recorder(on_record)
+    note = partial(recorder.note, "image")
 
     with set_image_stage(options.scale, options.folder, say) as stage:
         turns = Turns(stage, options.peers, options.repeat, note)
         for work in options.works:
             say(f"measuring: {work}")
             WORKS[work](turns)
-    return records
+    return recorder.records

@@ -8,6 +8,7 @@ from statistics import median
 
 from hoist.bench.comparison import markdown_table
 from hoist.bench.table import GIB, Record, align
+from hoist.bench.works import by_work
 
 MIB = 1 << 20
 OWN, RAW = "hoist", "raw"
@@ -45,13 +46,8 @@ Works = Mapping[str, Mapping[str, Figures]]
 
 def image_figures(records: Iterable[Record]) -> dict[str, dict[str, Figures]]:
     """The works that are timed, then their tools."""
-    own = [r for r in records if r["bench"] == "image" and "skipped" not in r]
-    found: dict[str, dict[str, Figures]] = {}
-    for work in [work for work in _TITLES if any(r["work"] == work for r in own)]:
-        here = [r for r in own if r["work"] == work]
-        names = dict.fromkeys(r["tool"] for r in here)
-        found[work] = {name: _figures([r for r in here if r["tool"] == name]) for name in names}
-    return found
+    found = by_work(records, "image", _TITLES, "tool")
+    return {work: {name: _figures(own) for name, own in tools.items()} for work, tools in found.items()}
 
 
 def limit_of(tools: Mapping[str, Figures]) -> Figures | None:

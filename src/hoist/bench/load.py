@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hoist.bench.child import run_child
-from hoist.bench.machine import machine_facts
 from hoist.bench.peers import HOIST, OWN, REFERENCE, Peer
-from hoist.bench.records import make_record
+from hoist.bench.records import Recorder
 from hoist.bench.subjects import find_subject, peers_environ
 from hoist.config import Config
 from hoist.errors import HoistError, LocalError
@@ -52,18 +51,15 @@ def run_loads(
     A peer that is not installed, cannot load this file, fails or loads other tensors has a record that says so.
     Raises UsageError for a version of several weight files, and what opening it may.
     """
-    machine = machine_facts()
-    records: list[Record] = []
+    recorder = Recorder(on_record)
 
     def note(values: Mapping[str, Any]) -> None:
-        bench = "load" if "loader" in values else "limit"
-        records.append(make_record(bench, machine, values))
-        on_record(records[-1])
+        recorder.note("load" if "loader" in values else "limit", values)
 
     with tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=options.folder) as home:
         comparison = _Comparison(location, config, options, Path(home), note)
         comparison.run()
-    return records
+    return recorder.records
 
 
 class _Comparison:

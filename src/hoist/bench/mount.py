@@ -18,15 +18,15 @@ from typing import Any
 
 from hoist.bench.child import run_child
 from hoist.bench.load import read_through
-from hoist.bench.machine import machine_facts
 from hoist.bench.measuring import ready_memory
 from hoist.bench.memory_mount import FILE
 from hoist.bench.mounters import LEAST, OWN, PEERS
 from hoist.bench.mounting import Mounted, Mounter, Place
 from hoist.bench.reading import LOAD, MAP, READ, TREE
-from hoist.bench.records import make_record
+from hoist.bench.records import Recorder
 from hoist.bench.stage import BUCKET, PUBLIC, Stage
 from hoist.bench.subjects import find_subject
+from hoist.bench.works import check_works
 from hoist.errors import HoistError, LocalError, UsageError
 from hoist.pagecache import cached_fraction
 from hoist.storage import layout
@@ -97,18 +97,12 @@ def run_mounts(
 
     `stage` has a public bucket. Raises UsageError for a work that there is not, LocalError where nothing can be mounted.
     """
-    unknown = [name for name in options.works if name not in WORKS]
-    if unknown:
-        raise UsageError(f"there is no work {unknown[0]!r}; there are {', '.join(WORKS)}")
-    machine = machine_facts()
-    records: list[Record] = []
-
-    def note(values: Mapping[str, Any]) -> None:
-        records.append(make_record("mount", machine, values))
-        on_record(records[-1])
+    check_works(options.works, WORKS)
+    recorder = Recorder(on_record)
+    note = partial(recorder.note, "mount")
 
     _Comparison(stage, material, options, note).run()
-    return records
+    return recorder.records
 
 
 class _Comparison:

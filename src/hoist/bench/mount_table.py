@@ -8,6 +8,7 @@ from statistics import median
 
 from hoist.bench.comparison import markdown_table
 from hoist.bench.table import Record, align
+from hoist.bench.works import by_work
 
 MIB = 1 << 20
 HEADINGS = (
@@ -55,13 +56,8 @@ class Figures:
 
 def mount_figures(records: Iterable[Record]) -> dict[str, dict[str, Figures]]:
     """By work, then by mount."""
-    own = [r for r in records if r["bench"] == "mount" and "skipped" not in r]
-    found: dict[str, dict[str, Figures]] = {}
-    for work in [w for w in _ORDER if any(r["work"] == w for r in own)]:
-        here = [r for r in own if r["work"] == work]
-        names = dict.fromkeys(r["mount"] for r in here)
-        found[work] = {name: _figures([r for r in here if r["mount"] == name]) for name in names}
-    return found
+    found = by_work(records, "mount", _ORDER, "mount")
+    return {work: {name: _figures(own) for name, own in mounts.items()} for work, mounts in found.items()}
 
 
 def mount_line(record: Record) -> str:

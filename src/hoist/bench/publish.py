@@ -18,10 +18,9 @@ import obstore
 
 from hoist.bench.child import run_child
 from hoist.bench.load import read_through
-from hoist.bench.machine import machine_facts
 from hoist.bench.peers.base import Peer, Subject
 from hoist.bench.peers.uploading import PUBLISH
-from hoist.bench.records import make_record
+from hoist.bench.records import Recorder
 from hoist.bench.subjects import bucket_of, peers_environ
 from hoist.config import Config
 from hoist.errors import HoistError, NotFound, UsageError
@@ -59,13 +58,10 @@ def run_publishes(
 
     Raises UsageError for a storage that is no bucket, and what publishing may.
     """
-    machine = machine_facts()
-    records: list[Record] = []
+    recorder = Recorder(on_record)
 
     def note(values: Mapping[str, Any]) -> None:
-        bench = "publish" if "loader" in values else "limit"
-        records.append(make_record(bench, machine, values))
-        on_record(records[-1])
+        recorder.note("publish" if "loader" in values else "limit", values)
 
     opened, _ = connect(storage, config)
     with opened:
@@ -73,7 +69,7 @@ def run_publishes(
         if not isinstance(objects, BucketObjects):
             raise UsageError(f"{storage} is no bucket: publishes are compared on buckets")
         _Comparison(source, storage, config, options, objects, note).run()
-    return records
+    return recorder.records
 
 
 class _Comparison:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hoist.bench.machine import machine_facts
 from hoist.errors import InvalidFile
 from hoist.read.source import local_error
 
@@ -19,6 +20,20 @@ def make_record(bench: str, machine: Mapping[str, Any], values: Mapping[str, Any
     """A record of the benchmark `bench`: sizes in bytes, times in seconds, the date in UTC."""
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {"schema": SCHEMA, "bench": bench, "date": date, "machine": dict(machine), **values}
+
+
+class Recorder:
+    """The records of one run on this machine, each also told to `on_record` as soon as it is there."""
+
+    def __init__(self, on_record: Callable[[dict[str, Any]], None]) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._machine = machine_facts()
+        self._on_record = on_record
+
+    def note(self, bench: str, values: Mapping[str, Any]) -> None:
+        """One more of the benchmark `bench`."""
+        self.records.append(make_record(bench, self._machine, values))
+        self._on_record(self.records[-1])
 
 
 def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

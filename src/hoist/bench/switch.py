@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoist.bench.instance import Instance
 from hoist.bench.limits import cached_reader, direct_reader, limit_of, url_reader
-from hoist.bench.machine import machine_facts
-from hoist.bench.records import make_record
+from hoist.bench.records import Recorder
 from hoist.bench.switch_image import PODMAN, WHOLE, Pulled, blob_path, blob_url, is_image, podman_unable
 from hoist.config import Config, StorageConfig
 from hoist.errors import HoistError, NotFound, UsageError
@@ -84,12 +83,8 @@ def run_switches(
 
     Raises UsageError for a storage without models to measure, and what loading may.
     """
-    machine = machine_facts()
-    records: list[Record] = []
-
-    def note(bench: str, values: Mapping[str, Any]) -> None:
-        records.append(make_record(bench, machine, values))
-        on_record(records[-1])
+    recorder = Recorder(on_record)
+    note = recorder.note
 
     with ExitStack() as stack:
         memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=options.folder)))
@@ -121,7 +116,7 @@ def run_switches(
                                 note("switch", {"run": run, **values})
                                 if "skipped" in values:
                                     ready.remove(instance)
-    return records
+    return recorder.records
 
 
 def _loaders(storage: Storage, where: StorageConfig, options: Options) -> Iterator[str]:

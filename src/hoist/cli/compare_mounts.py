@@ -47,15 +47,14 @@ def run_mount(args: Namespace) -> int:
 
     from hoist.bench.mount import WORKS, Options, choose_mounters
     from hoist.bench.mount_stage import run_mount_bench
+    from hoist.bench.works import check_works
     from hoist.errors import UsageError
 
     check_repeat(args)
     check_scale(args)
     if args.patience <= 0:
         raise UsageError(f"--patience is above 0, not {args.patience:g}")
-    unknown = [name for name in args.work if name not in WORKS]
-    if unknown:
-        raise UsageError(f"there is no work {unknown[0]!r}; there are {', '.join(WORKS)}")
+    check_works(args.work, WORKS)
     options = Options(args.work or tuple(WORKS), choose_mounters(args.peer), args.repeat, args.patience)
     folder = Path(args.folder) if args.folder else None
     finish(args, run_mount_bench(args.scale, args.small, folder, options, teller(args), say_to(args)))
