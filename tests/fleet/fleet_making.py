@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hoist
+from hoist.fleet.instance import LOADED, Instance
 from hoist.testing.servers.nginx import NginxBucket
 from makers import SOURCE, Raw, noise, safetensors_bytes, write_files
 
@@ -66,3 +67,14 @@ def wait_until_gone(*pids: int, seconds: float = 30) -> None:
     while left := [pid for pid in pids if is_there(pid)]:
         assert time.monotonic() < until, f"{left} are still there"
         time.sleep(0.02)
+
+
+def loaded_pids(instances: Sequence[Instance]) -> list[int]:
+    """The processes of those that are loaded."""
+    return [each.pid for each in instances if each.state == LOADED and each.pid is not None]
+
+
+def proportional_bytes(pids: Sequence[int]) -> int:
+    """The memory of several processes together, each shared page counted once among them (PSS)."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

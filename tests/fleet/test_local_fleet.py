@@ -11,13 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_making import LOCATION, environ_of, is_there, publish_model, wait_until_gone
+from fleet_making import (
+    LOCATION,
+    environ_of,
+    is_there,
+    loaded_pids,
+    proportional_bytes,
+    publish_model,
+    wait_until_gone,
+)
 
 from conftest import require
 from hoist.config import load_config
 from hoist.errors import InvalidReference, UsageError
 from hoist.fleet.instance import FAILED, LOADED, OVERDUE, PHASES, Instance, Spot, Task
-from hoist.fleet.local import LocalFleet, loaded_pids, proportional_bytes
+from hoist.fleet.local import LocalFleet
 from hoist.testing.servers.nginx import NginxBucket
 
 # Long enough for a busy machine; only what hangs waits for it.

@@ -23,10 +23,14 @@ def nobody(instance: Instance) -> None:
 class Running(ABC):
     """Instances that were started. They live, with what they have loaded, until `close`; use it as a context manager."""
 
+    def __init__(self) -> None:
+        self._instances: dict[int, Instance] = {}
+        self._watch: Watch = nobody
+
     @property
-    @abstractmethod
     def instances(self) -> list[Instance]:
         """What is known of each, by number."""
+        return [self._instances[number] for number in sorted(self._instances)]
 
     @abstractmethod
     def wait(self, watch: Watch = nobody, stop: Event | None = None) -> list[Instance]:

@@ -15,7 +15,7 @@ from typing import Any
 from hoist.config import Config, load_config
 from hoist.errors import LocalError
 from hoist.fleet.base import Fleet, Running, Watch, check_task, nobody, spots_of
-from hoist.fleet.instance import DEADLINE_SECONDS, LOADED, Instance, Spot, Task
+from hoist.fleet.instance import DEADLINE_SECONDS, Instance, Spot, Task
 from hoist.fleet.launch import Launcher, Process, Spawner, Zygote
 
 # How long an instance may take to end by itself once it is asked to.
@@ -102,10 +102,9 @@ class LocalRunning(Running):
     def __init__(self, launcher: Launcher, deadline_seconds: float) -> None:
         self._launcher = launcher
         self._deadline_seconds = deadline_seconds
-        self._instances: dict[int, Instance] = {}
+        super().__init__()
         self._processes: dict[int, Process] = {}
         self._asked: dict[int, float] = {}
-        self._watch: Watch = nobody
 
     def add(self, number: int, order: Mapping[str, Any], log: Path) -> None:
         """Start one more."""
@@ -115,10 +114,6 @@ class LocalRunning(Running):
             self._processes[number] = self._launcher.launch(order, log)
         except LocalError as error:
             self._change(number, self._instances[number].failed(str(error)))
-
-    @property
-    def instances(self) -> list[Instance]:
-        return [self._instances[number] for number in sorted(self._instances)]
 
     def wait(self, watch: Watch = nobody, stop: Event | None = None) -> list[Instance]:
         self._watch = watch
@@ -210,20 +205,3 @@ class LocalRunning(Running):
         if found != self._instances[number]:
             self._instances[number] = found
             self._watch(found)
-
-
-def loaded_pids(instances: Sequence[Instance]) -> list[int]:
-    """The processes of those that are loaded."""
-    return [each.pid for each in instances if each.state == LOADED and each.pid is not None]
-
-
-def proportional_bytes(pids: Sequence[int]) -> int:
-    """The memory of several processes together, each shared page counted once among them (PSS). Raises LocalError."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError as error:
-            raise LocalError(f"the memory of process {pid}: {error.strerror or error}") from None
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total

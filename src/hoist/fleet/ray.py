@@ -184,18 +184,13 @@ class RayRunning(Running):
         self._fleet = fleet
         self._task = task
         self._deadline_seconds = deadline_seconds
-        self._instances: dict[int, Instance] = {}
+        super().__init__()
         self._where: dict[int, str] = {}
-        self._watch: Watch = nobody
         self._shares: dict[str, float] = {}
         self._closed = False
         self._key = key
         self._asked: dict[str, Any] = {}
         self._start(range(count))
-
-    @property
-    def instances(self) -> list[Instance]:
-        return [self._instances[number] for number in sorted(self._instances)]
 
     def wait(self, watch: Watch = nobody, stop: Event | None = None) -> list[Instance]:
         self._watch = watch
