@@ -50,6 +50,9 @@ class MemoryObjects:
     def first_byte_seconds(self) -> float | None:
         return None
 
+    def throttled(self) -> int:
+        return 0
+
     def local_path(self, key: str) -> Path | None:
         return None
 

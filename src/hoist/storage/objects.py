@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.staging import Staged
@@ -41,14 +41,6 @@ class Unfinished:
     modified: float
 
 
-@runtime_checkable
-class HoldsBack(Protocol):
-    """Objects of a store that can say that it holds answers back."""
-
-    def throttled(self) -> int:
-        """See Storage.throttled."""
-
-
 class Objects(Protocol):
     """A place of plain keys. All methods may be called from several threads at once."""
 
@@ -75,6 +67,9 @@ class Objects(Protocol):
 
     def first_byte_seconds(self) -> float | None:
         """How long the first byte of a ranged read usually takes, of late; None where that is not known."""
+
+    def throttled(self) -> int:
+        """See Storage.throttled."""
 
     def local_path(self, key: str) -> Path | None:
         """See Storage.local_path."""
