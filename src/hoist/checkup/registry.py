@@ -15,10 +15,10 @@ from hoist.model.manifest import Manifest, digest_of
 from hoist.storage.base import StoredFile
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.storage import ImageStorage
+from hoist.storage.oci.digests import NO_DIGEST
 from hoist.storage.oci.registry import Registry
 
 _NOBODY = "hoist-doctor"
-_NONE = "sha256:" + 64 * "0"
 _SAMPLE_BYTES = 1 << 20
 _LOGIN_MEND = "docker login, podman login or skopeo login, as a user who may use these repositories"
 _DELETE_MEND = (
@@ -124,7 +124,7 @@ class RegistryCheck:
             return
         try:
             # Of what is not there: whoever may delete learns that.
-            self.registry.delete_manifest(repository, _NONE)
+            self.registry.delete_manifest(repository, NO_DIGEST)
         except FileNotFound:
             yield self.group.ok("delete", "allowed")
         except HoistError as error:

@@ -17,15 +17,13 @@ from typing import Literal
 from urllib.parse import unquote
 
 from hoist.errors import InvalidReference
+from hoist.model.reference import NAME, is_digest
+from hoist.storage.oci.index import check_tag
 
 SCRATCH = "scratch"
 DEFAULT_TAG = "latest"
 Where = Literal["scratch", "registry", "layout", "archive"]
 _HUB = "docker.io"
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _HOST = re.compile(
     r"localhost(?::[0-9]+)?|\[[0-9a-fA-F:]+\](?::[0-9]+)?|[A-Za-z0-9.-]+(?::[0-9]+)|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
 )
@@ -53,7 +51,7 @@ class ImageAddress:
 
     def at(self, reference: str) -> ImageAddress:
         """The same repository at another tag or digest."""
-        tail = f"@{reference}" if _DIGEST.fullmatch(reference) else f":{reference}"
+        tail = f"@{reference}" if is_digest(reference) else f":{reference}"
         if self.where == "registry":
             text = f"{self.place}/{self.repository}{tail}"
         else:
@@ -75,13 +73,6 @@ def parse_image(text: str) -> ImageAddress:
     raise InvalidReference(
         f"{text!r} is no image: write HOST/REPOSITORY:TAG, oci-layout:///PATH:TAG or oci-archive:///FILE:TAG"
     )
-
-
-def check_tag(tag: str) -> str:
-    """The tag if it is well-formed. Raises InvalidReference."""
-    if not _TAG.fullmatch(tag):
-        raise InvalidReference(f"invalid tag {tag!r}: letters, digits, '.', '_' and '-', 128 characters at most")
-    return tag
 
 
 def _registry(text: str, rest: str) -> ImageAddress:
@@ -113,14 +104,14 @@ def _local(text: str, where: Where, rest: str) -> ImageAddress:
 def _split(text: str, name: str) -> tuple[str, str]:
     """A repository and a tag or digest; either may be empty."""
     name, at, digest = name.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not is_digest(digest):
         raise InvalidReference(f"{text!r} has a bad digest: it must be 'sha256:' and 64 lower-case hex digits")
     repository, colon, tag = name.rpartition(":")
     if not colon:
         repository, tag = name, ""
     if tag or colon:
         check_tag(tag)
-    if repository and not _REPOSITORY.fullmatch(repository):
+    if repository and not NAME.fullmatch(repository):
         raise InvalidReference(
             f"{text!r} is no image: the repository {repository!r} must be of lower-case letters, digits, '.', '_' and "
             "'-' between slashes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -106,8 +105,7 @@ class Model:
             layout.blob_key(version, manifest.blocks.digest): self.opened.table.to_bytes(),
         }
         if self.tag:
-            document = {"version": self.label, "digest": self.digest}
-            found[layout.tag_key(self.name, self.tag)] = json.dumps(document, sort_keys=True).encode()
+            found[layout.tag_key(self.name, self.tag)] = layout.tag_document(self.label, self.digest)
         data = {f"{ROOT}/{key}": value for key, value in found.items()}
         members = [Member("file", path, len(value)) for path, value in data.items()]
         return documents_layer([*members, *plan.symlinks()]), data

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hoist.config import Config, load_config
 from hoist.errors import UsageError
-from hoist.image.addresses import SCRATCH, ImageAddress, check_tag, parse_image
+from hoist.image.addresses import SCRATCH, ImageAddress, parse_image
 from hoist.image.base import Base, read_base, scratch
 from hoist.image.build import BuildOptions, Built, build_image
 from hoist.image.compress import way_of
@@ -20,6 +20,7 @@ from hoist.image.places import Image, opened_image
 from hoist.image.plan import ImagePlan, plan_build, plan_update
 from hoist.image.update import draft_update, update_image
 from hoist.progress import Progress
+from hoist.storage.oci.index import check_tag
 
 
 def build(

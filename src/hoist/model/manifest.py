@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from hoist.errors import InvalidManifest
+from hoist.model.reference import is_digest
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
@@ -41,7 +41,6 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 _DOCS = (".md", ".txt", ".pdf", ".rst")
 _CODE = (".py", ".sh", ".ipynb")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -150,7 +149,7 @@ class Manifest:
             "config": _descriptor(CONFIG_TYPE, config_blob.digest, config_blob.size),
             "layers": layers,
         }
-        data = _check_length(_canonical(document))
+        data = _check_length(canonical(document))
         return Manifest(entries, config_blob, blocks_blob, data), config
 
     @staticmethod
@@ -242,7 +241,7 @@ def _config_document(files: tuple[FileEntry, ...], blocks: Blob) -> bytes:
     found = file_format(files)
     config: dict[str, Any] = {"format": found} if found else {}
     diff_ids = [*(file.digest for file in files), blocks.digest]
-    return _canonical({"descriptor": {}, "config": config, "modelfs": {"type": "layers", "diffIds": diff_ids}})
+    return canonical({"descriptor": {}, "config": config, "modelfs": {"type": "layers", "diffIds": diff_ids}})
 
 
 def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
@@ -257,7 +256,7 @@ def _layer(entry: FileEntry) -> dict[str, Any]:
 
 def _parse_blob(descriptor: Any) -> Blob:
     digest, size = descriptor["digest"], descriptor["size"]
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not is_digest(digest):
         raise InvalidManifest(f"the manifest has a bad digest {digest!r}")
     if type(size) is not int or not 0 <= size < 1 << 63:
         raise InvalidManifest(f"the manifest has a bad size {size!r}")
@@ -275,5 +274,6 @@ def _parse_layer(layer: Any) -> FileEntry:
     return FileEntry(check_path(path), blob.size, blob.digest, link)
 
 
-def _canonical(document: Any) -> bytes:
+def canonical(document: Any) -> bytes:
+    """A JSON document's one encoding: sorted, without spaces, in UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -18,7 +18,8 @@ from hoist.errors import InvalidReference
 DEFAULT_LABEL = "latest"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+"""A model's name, and a repository's; how long it may be is each one's own."""
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -50,11 +51,11 @@ class Location:
 
 def check_name(name: str) -> str:
     """Return `name` if it is a well-formed model name, else raise InvalidReference with the mend."""
-    if _NAME.fullmatch(name) and len(name) <= _MAX_NAME:
+    if NAME.fullmatch(name) and len(name) <= _MAX_NAME:
         return name
     hint = ""
     lowered = re.sub(r"[^a-z0-9._/-]+", "-", name.lower()).strip("-./_")
-    if lowered != name and _NAME.fullmatch(lowered):
+    if lowered != name and NAME.fullmatch(lowered):
         hint = f"; did you mean {lowered!r}?"
     raise InvalidReference(
         f"invalid model name {name!r}: use lower-case letters, digits, '.', '_' and '-' between slashes, "
@@ -77,9 +78,14 @@ def check_label(label: str) -> str:
     )
 
 
+def is_digest(text: str) -> bool:
+    """Whether `text` is `sha256:` and 64 hexadecimal digits."""
+    return bool(_DIGEST.fullmatch(text))
+
+
 def check_digest(digest: str) -> str:
     """Return `digest` if it is `sha256:` and 64 hexadecimal digits, else raise InvalidReference."""
-    if _DIGEST.fullmatch(digest):
+    if is_digest(digest):
         return digest
     raise InvalidReference(f"invalid digest {digest!r}: it must be 'sha256:' and 64 lower-case hex digits")
 

@@ -17,7 +17,6 @@ from hoist.errors import (
     FileNotFound,
     HoistError,
     LocalError,
-    PermissionDenied,
     StorageNotFound,
     StorageUnavailable,
 )
@@ -26,7 +25,7 @@ from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.storage import layout
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
-from hoist.storage.posix import changed, fill, on_local_disk, open_source, send_some
+from hoist.storage.posix import changed, fill, on_local_disk, open_source, os_error, send_some, sync_folder
 from hoist.storage.staged_directory import StagedFile
 
 _LOCK = "lock"
@@ -34,9 +33,6 @@ _LOCK = "lock"
 _PRUNED_TIMES = 20
 # A version never changes: an editor that opens one of its files should be told so.
 _READ_ONLY = 0o444
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What an unwell disk or a file server that is away gives: worth trying again.
-_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.ENOTCONN)
 
 
 class DirectoryObjects:
@@ -76,6 +72,9 @@ class DirectoryObjects:
 
     def first_byte_seconds(self) -> float | None:
         return None
+
+    def throttled(self) -> int:
+        return 0
 
     def local_path(self, key: str) -> Path | None:
         """Maps of a disk's files, and of what a network file system has brought here already: a network's own reads of a
@@ -143,7 +142,7 @@ class DirectoryObjects:
             (self.root / target).parent.mkdir(parents=True, exist_ok=True)
             try:
                 (self.root / target).hardlink_to(self.root / source)
-                _sync_folder((self.root / target).parent)
+                sync_folder((self.root / target).parent)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -169,7 +168,7 @@ class DirectoryObjects:
                 made.replace(path)
             finally:
                 made.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return True
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -267,7 +266,7 @@ class DirectoryObjects:
                 continue
         else:
             raise StorageUnavailable(f"{self.address}: the folder {target.parent} is being removed again and again")
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -297,27 +296,7 @@ class DirectoryObjects:
                     f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}"
                 )
             return FileNotFound(f"{self.address} has no file {key!r}")
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            return PermissionDenied(f"no permission for {where}: {error.strerror}")
-        if error.errno in _FULL:
-            return LocalError(f"{self.address} is full: {error.strerror}; free space, then run it again")
-        if error.errno in _PASSING:
-            return StorageUnavailable(f"{where}: {error.strerror}")
-        return LocalError(f"{where}: {error.strerror or error}")
-
-
-def _sync_folder(folder: Path) -> None:
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        # Pruned since: what was in it has been deleted by somebody else.
-        return
-    try:
-        # Some network file systems refuse to sync a folder; the rename is theirs to keep.
-        with suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+        return os_error(error, self.address, where)
 
 
 def _stamp(data: bytes) -> str:

@@ -15,6 +15,8 @@ No part of a name starts with '@': so the tag `sd15:any` does not stand where th
 
 from __future__ import annotations
 
+import json
+
 from hoist.model.manifest import FileEntry
 from hoist.storage.base import Version
 
@@ -71,6 +73,11 @@ def is_weight(key: str) -> bool:
 def tag_key(name: str, tag: str) -> str:
     """Where a tag lies."""
     return f"{TAGS}{name}/@{tag}"
+
+
+def tag_document(label: str, digest: str) -> bytes:
+    """What lies there: the label of the version that the tag means, and the digest of its manifest."""
+    return json.dumps({"version": label, "digest": digest}, sort_keys=True).encode()
 
 
 def claim_key(version: Version) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from hoist.errors import LocalError
+from hoist.errors import HoistError, LocalError, PermissionDenied, StorageUnavailable
 
 _COPY_BYTES = 8 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What an unwell disk or a file server that is away gives: worth trying again.
+_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.ENOTCONN)
 
 
 def fill(fd: int, offset: int, buffer: memoryview) -> int:
@@ -40,6 +44,32 @@ def open_source(source: Path) -> BinaryIO:
         return source.open("rb")
     except OSError as error:
         raise LocalError(f"cannot read {source}: {error.strerror}") from None
+
+
+def sync_folder(folder: os.PathLike[str]) -> None:
+    """Have the names in a folder on its disk, where the file system can. Raises OSError."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Pruned since: what was in it has been deleted by somebody else.
+        return
+    try:
+        # Some network file systems refuse to sync a folder; the rename is theirs to keep.
+        with suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def os_error(error: OSError, address: str, where: str) -> HoistError:
+    """What the operating system raised about `where` in the storage `address`, but for what is not there."""
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return PermissionDenied(f"no permission for {where}: {error.strerror}")
+    if error.errno in _FULL:
+        return LocalError(f"{address} is full: {error.strerror}; free space, then run it again")
+    if error.errno in _PASSING:
+        return StorageUnavailable(f"{where}: {error.strerror}")
+    return LocalError(f"{where}: {error.strerror or error}")
 
 
 def changed(source: Path) -> LocalError:

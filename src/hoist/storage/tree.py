@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hoist.storage import layout
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
 from hoist.storage.leftovers import collect_leftover, find_leftovers
-from hoist.storage.objects import HoldsBack, Objects
+from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
@@ -87,7 +86,7 @@ class TreeStorage(Storage):
         return self.objects.first_byte_seconds()
 
     def throttled(self) -> int:
-        return self.objects.throttled() if isinstance(self.objects, HoldsBack) else 0
+        return self.objects.throttled()
 
     def local_path(self, file: StoredFile) -> Path | None:
         return self.objects.local_path(layout.file_key(file.version, file.entry.path))
@@ -118,8 +117,7 @@ class TreeStorage(Storage):
             stamp = self.objects.get(key).stamp
         except FileNotFound:
             stamp = None
-        document = json.dumps({"version": tag.label, "digest": tag.digest}, sort_keys=True).encode()
-        if not self.objects.swap(key, document, stamp):
+        if not self.objects.swap(key, layout.tag_document(tag.label, tag.digest), stamp):
             raise Conflict(f"tag {tag.name}:{tag.tag} was moved by somebody else just now: look, then tag again")
 
     def remove_tag(self, name: str, tag: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hoist.errors import Damaged, InvalidReference
 from hoist.model.image.tar import END, padding
-from hoist.model.manifest import check_path
+from hoist.model.manifest import canonical, check_path
 from hoist.model.reference import check_digest
 
 FILE_NAME = "image.json"
@@ -70,7 +70,7 @@ class Contents:
             }
             for layer in self.layers
         ]
-        return json.dumps({"layers": layers}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return canonical({"layers": layers})
 
     @staticmethod
     def parse(data: bytes) -> Contents:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+from hoist.model.reference import is_digest
+
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
@@ -50,7 +51,7 @@ def from_json(document: Any) -> Descriptor:
     if not isinstance(document, Mapping):
         raise TypeError("a descriptor is no object")
     digest, size, media_type = document["digest"], document["size"], document["mediaType"]
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not is_digest(digest):
         raise ValueError(f"a bad digest {digest!r}: it must be sha256")
     if type(size) is not int or not 0 <= size < 1 << 63:
         raise ValueError(f"a bad size {size!r}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoist.errors import Damaged
+from hoist.model import manifest
 from hoist.model.image.descriptor import Descriptor, as_json, from_json
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -47,13 +48,7 @@ class ImageManifest:
             "config": as_json(self.config),
             "layers": [as_json(layer) for layer in self.layers],
         }
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        if self.artifact_type:
-            document["artifactType"] = self.artifact_type
-        if self.subject:
-            document["subject"] = as_json(self.subject)
-        return canonical(document)
+        return canonical(document | _said_of(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +68,7 @@ class ImageIndex:
             "mediaType": self.media_type,
             "manifests": [as_json(each) for each in self.manifests],
         }
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        if self.artifact_type:
-            document["artifactType"] = self.artifact_type
-        if self.subject:
-            document["subject"] = as_json(self.subject)
-        return canonical(document)
+        return canonical(document | _said_of(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +145,21 @@ def history_entry(created_by: str) -> dict[str, Any]:
     return {"created": CREATED, "created_by": created_by}
 
 
+def _said_of(image: ImageManifest | ImageIndex) -> dict[str, Any]:
+    """What a manifest and an index may say besides."""
+    found: dict[str, Any] = {}
+    if image.annotations:
+        found["annotations"] = dict(image.annotations)
+    if image.artifact_type:
+        found["artifactType"] = image.artifact_type
+    if image.subject:
+        found["subject"] = as_json(image.subject)
+    return found
+
+
 def canonical(document: Any) -> bytes:
     """A document's one encoding. Raises Damaged if it is too large."""
-    data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    data = manifest.canonical(document)
     if len(data) > MAX_DOCUMENT_BYTES:
         raise Damaged(f"an image's document of {len(data)} bytes, {MAX_DOCUMENT_BYTES} at most")
     return data

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from hoist.errors import HoistError, LocalError
 from hoist.model.image.layers import Layer
+from hoist.model.manifest import digest_of
 from hoist.storage.base import OnBytes
 from hoist.storage.oci.repositories import Repositories
 from hoist.storage.posix import changed, fill, open_source
@@ -58,7 +59,7 @@ class Sender:
 
     def put(self, data: bytes) -> str:
         """Store a small blob; its digest."""
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = digest_of(data)
         return self._repositories.put_blob(
             self._repository, digest, len(data), lambda offset: _slices(data, offset), lambda count: None
         )

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from hoist.errors import Damaged, FileNotFound, StorageNotFound, StorageUnsupported
 from hoist.model.image.untar import walk
+from hoist.model.reference import is_digest
 from hoist.storage.base import OnBytes
-from hoist.storage.oci.index import MAX_INDEX_BYTES, is_digest
+from hoist.storage.oci.index import MAX_INDEX_BYTES
 from hoist.storage.oci.local import LocalRepositories, Piece, translated
 from hoist.storage.oci.repositories import Chunks
 from hoist.storage.posix import fill

@@ -69,16 +69,10 @@ class Client:
         what: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
-        size: int = 0,
         most: int = _MOST_ANSWER_BYTES,
     ) -> Answer:
-        """As `once`, repeated while the registry is busy or out of reach."""
-
-        def action() -> Answer:
-            return self.once(method, url, scopes, what, headers=headers, body=body, size=size, most=most)
-
-        return self.patiently(action)
+        """As `once`, without a body, repeated while the registry is busy or out of reach."""
+        return self.patiently(lambda: self.once(method, url, scopes, what, headers=headers, most=most))
 
     def once(
         self,

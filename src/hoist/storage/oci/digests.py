@@ -7,6 +7,8 @@ import re
 
 from hoist.errors import Damaged
 
+NO_DIGEST = "sha256:" + 64 * "0"
+"""What no content has."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 

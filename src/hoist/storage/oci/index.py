@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hoist.errors import Damaged, InvalidReference
+from hoist.model.reference import is_digest, is_label
 from hoist.storage.oci.repositories import Descriptor
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -25,8 +26,6 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 INDEX_TYPES = (INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json")
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 MAX_INDEX_BYTES = 64 << 20
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"localhost|.*[.:].*")
 
 
@@ -56,14 +55,9 @@ class Entry:
 
 def check_tag(tag: str) -> str:
     """The tag if it is well-formed. Raises InvalidReference."""
-    if not _TAG.fullmatch(tag):
+    if not is_label(tag):
         raise InvalidReference(f"{tag!r} is no tag: letters, digits, '.', '_' and '-', 128 characters at most")
     return tag
-
-
-def is_digest(text: str) -> bool:
-    """Whether it is `sha256:HEX`."""
-    return bool(_DIGEST.fullmatch(text))
 
 
 def parse_index(data: bytes, where: str) -> list[Entry]:

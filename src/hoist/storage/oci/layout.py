@@ -9,7 +9,6 @@ digest, as in a registry, until it is deleted.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from hoist.errors import Damaged, FileNotFound, StorageNotFound, StorageUnsupported
+from hoist.model.manifest import digest_of
+from hoist.model.reference import is_digest
 from hoist.storage.base import OnBytes
 from hoist.storage.oci.index import (
     LAYOUT,
     MAX_INDEX_BYTES,
     Entry,
     check_tag,
-    is_digest,
     make_entry,
     named_blobs,
     named_manifests,
@@ -72,7 +72,7 @@ class LayoutFolder(LocalRepositories):
         return self.blob_size(repository, digest) == size
 
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         tag = "" if is_digest(reference) else check_tag(reference)
         if not tag and reference != digest:
             raise Damaged(f"a manifest for {self.address} has the digest {digest}, not {reference}")

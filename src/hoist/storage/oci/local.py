@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -16,14 +15,12 @@ from hoist.errors import (
     Damaged,
     FileNotFound,
     HoistError,
-    LocalError,
-    PermissionDenied,
-    StorageUnavailable,
 )
+from hoist.model.manifest import digest_of
+from hoist.model.reference import is_digest
 from hoist.storage.oci.index import (
     INDEX_TYPES,
     Entry,
-    is_digest,
     named_manifests,
     needs_image,
     parse_descriptor,
@@ -32,11 +29,9 @@ from hoist.storage.oci.index import (
     settled,
 )
 from hoist.storage.oci.repositories import MAX_MANIFEST_BYTES, Descriptor, Document
-from hoist.storage.posix import fill
+from hoist.storage.posix import fill, os_error
 
 SLICE_BYTES = 1 << 20
-_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.ENOTCONN)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ class LocalRepositories(ABC):
             data = bytearray(piece.size)
             with translated(self.address, digest):
                 got = fill(piece.fd, piece.start, memoryview(data))
-        if got != len(data) or "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+        if got != len(data) or digest_of(data) != digest:
             raise Damaged(f"{digest} in {self.address} is damaged: its bytes have another digest")
         return bytes(data)
 
@@ -210,23 +205,10 @@ def opened(path: os.PathLike[str], flags: int = os.O_RDONLY) -> Iterator[int]:
         os.close(fd)
 
 
-def sync_folder(folder: os.PathLike[str]) -> None:
-    """Have the names in a folder on its disk, where the file system can."""
-    with opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd, suppress(OSError):
-        os.fsync(fd)
-
-
 def _translated(error: OSError, address: str, what: str) -> HoistError:
-    where = f"{address} at {what}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return FileNotFound(f"{address} has no {what}")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return PermissionDenied(f"no permission for {where}: {error.strerror}")
-    if error.errno in _FULL:
-        return LocalError(f"{address} is full: {error.strerror}; free space, then run it again")
-    if error.errno in _PASSING:
-        return StorageUnavailable(f"{where}: {error.strerror}")
-    return LocalError(f"{where}: {error.strerror or error}")
+    return os_error(error, address, f"{address} at {what}")
 
 
 def _said_type(data: bytes) -> str:

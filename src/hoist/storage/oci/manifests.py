@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from hoist.errors import Damaged, FileNotFound, StorageUnavailable, StorageUnsupported
+from hoist.model.manifest import digest_of
 from hoist.storage.oci.auth import delete, pull, push
 from hoist.storage.oci.client import Client, errors_of, json_of
-from hoist.storage.oci.digests import digest_like, is_digest
+from hoist.storage.oci.digests import NO_DIGEST, digest_like, is_digest
 from hoist.storage.oci.repositories import MAX_MANIFEST_BYTES, Descriptor, Document
 from hoist.storage.wire import Answer
 
@@ -26,7 +27,6 @@ _ACCEPTED = ", ".join(
         "application/vnd.oci.artifact.manifest.v1+json",
     )
 )
-_NONE = "sha256:" + 64 * "0"
 # What docker-registry 2.8 and other old ones answer who are asked to delete a tag.
 _NO_TAG_DELETION = (400, 405, 501)
 _ENABLE = "allow it there (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true, and garbage-collect frees the space)"
@@ -76,7 +76,7 @@ class Manifests:
         config = self._put_config(repository)
         for reference in ("", tag):
             data = _nobody(config)
-            digest = digest_like(_NONE, data, what)
+            digest = digest_of(data)
             self.put(repository, reference or digest, data, MANIFEST)
             self.delete(repository, digest)
 
@@ -112,9 +112,9 @@ class Manifests:
         if len(answer.body) > MAX_MANIFEST_BYTES:
             raise Damaged(f"{what} has more than {MAX_MANIFEST_BYTES} bytes: that is no manifest")
         said = answer.headers.get("docker-content-digest", "")
-        promised = reference if ":" in reference else said if is_digest(said) else _NONE
+        promised = reference if ":" in reference else said if is_digest(said) else NO_DIGEST
         digest = digest_like(promised, answer.body, what)
-        if promised not in (_NONE, digest):
+        if promised not in (NO_DIGEST, digest):
             raise Damaged(f"{what} has other content: its digest is {digest}")
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         return Document(answer.body, digest, media_type or MANIFEST)

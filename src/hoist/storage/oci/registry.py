@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported
+from hoist.model.manifest import digest_of
 from hoist.storage.base import OnBytes
 from hoist.storage.journal import Journal
 from hoist.storage.oci.auth import CATALOG, Authorizer, delete, pull, push
@@ -175,7 +176,7 @@ class Registry:
         return self._notes.holders(digest)
 
     def first_byte_seconds(self) -> float | None:
-        return self._ranges.patience.usual_wait()
+        return self._ranges.first_byte_seconds()
 
     def close(self) -> None:
         self._client.stop.set()
@@ -201,7 +202,7 @@ class Registry:
         return answer.body
 
     def _put_empty_config(self, repository: str) -> str:
-        digest = digest_like("sha256:" + 64 * "0", EMPTY_CONFIG, repository)
+        digest = digest_of(EMPTY_CONFIG)
         return self.put_blob(
             repository, digest, len(EMPTY_CONFIG), lambda at: iter([memoryview(EMPTY_CONFIG)[at:]]), lambda count: None
         )
