@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 
 from hoist.config import Config
@@ -12,10 +13,9 @@ from hoist.memory import allocate
 from hoist.model.image.descriptor import Descriptor
 from hoist.pace import Pace, pace_of
 from hoist.progress import Progress
-from hoist.storage.oci.repositories import Chunks, Repositories
+from hoist.storage.oci.repositories import Chunks, Repositories, slices
 
 _RANGE_BYTES = 16 << 20
-_SLICE_BYTES = 1 << 20
 
 
 @dataclass
@@ -91,13 +91,7 @@ def put_document(target: Image, data: bytes, digest: str, tally: Tally) -> None:
 
 def bytes_chunks(data: bytes) -> Chunks:
     """Bytes in memory as `put_blob` wants them."""
-
-    def chunks(offset: int) -> Iterator[memoryview]:
-        view = memoryview(data)
-        for at in range(offset, len(view), _SLICE_BYTES):
-            yield view[at : at + _SLICE_BYTES]
-
-    return chunks
+    return partial(slices, data)
 
 
 def blob_chunks(place: Repositories, repository: str, blob: Descriptor) -> Chunks:
@@ -105,15 +99,14 @@ def blob_chunks(place: Repositories, repository: str, blob: Descriptor) -> Chunk
 
     def chunks(offset: int) -> Iterator[memoryview]:
         if not offset:
-            with place.stream_blob(repository, blob.digest, blob.size) as slices:
-                yield from slices
+            with place.stream_blob(repository, blob.digest, blob.size) as pieces:
+                yield from pieces
             return
         # The middle of a blob has no digest of its own: `put_blob` checks the whole.
         buffer = memoryview(allocate(min(_RANGE_BYTES, blob.size)))
         for begin in range(offset, blob.size, _RANGE_BYTES):
             view = buffer[: min(_RANGE_BYTES, blob.size - begin)]
             place.read_into(repository, blob.digest, begin, view)
-            for at in range(0, len(view), _SLICE_BYTES):
-                yield view[at : at + _SLICE_BYTES]
+            yield from slices(view)
 
     return chunks

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hoist.errors import LocalError, UsageError
-from hoist.storage.oci.repositories import Chunks
+from hoist.storage.oci.repositories import Chunks, slices
 
 KINDS = ("none", "zstd")
 _LEVEL = 3
-_SLICE_BYTES = 1 << 20
 
 
 def way_of(kind: str) -> str:
@@ -43,8 +42,7 @@ def compressed(chunks: Chunks) -> Chunks:
             view = memoryview(piece)
             dropped = min(skip, len(view))
             skip -= dropped
-            for at in range(dropped, len(view), _SLICE_BYTES):
-                yield view[at : at + _SLICE_BYTES]
+            yield from slices(view, dropped)
 
     return squeezed
 

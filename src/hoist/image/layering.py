@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from hoist.image.models import Model
 from hoist.image.places import Image
 from hoist.model.image.descriptor import Descriptor
 from hoist.model.image.documents import LAYER_TYPE
-from hoist.model.image.labels import FILE, FILEPATH, LAYER, ImageVersion
+from hoist.model.image.labels import ImageVersion, layer_notes
 from hoist.model.image.layers import Layer, Plan, PlannedLayer
-from hoist.model.manifest import FileEntry, digest_of
+from hoist.model.manifest import FileEntry, digest_of, digest_of_pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +71,9 @@ class Placer:
         if known is None and self.how:
             known = Known(*measured(chunks))
         elif known is None and self._is_sooner_hashed(model, each.files):
-            whole = hashlib.sha256()
             with closing(chunks(0)) as pieces:  # type: ignore[type-var]
-                for piece in pieces:
-                    whole.update(piece)
-            known = Known(f"sha256:{whole.hexdigest()}", each.layer.size, f"sha256:{whole.hexdigest()}")
+                digest = digest_of_pieces(pieces)
+            known = Known(digest, each.layer.size, digest)
         if known is None or not is_there(self.target, known.digest, known.size, self.tally, self._near(model)):
             size = known.size if known else each.layer.size
             sent = compressed(chunks) if self.how else chunks
@@ -121,8 +118,5 @@ class Placer:
 
 def described(known: Known, layer: Layer, files: Sequence[FileEntry]) -> Descriptor:
     """How an image names a layer."""
-    notes: dict[str, str] = {LAYER: layer.kind}
-    if layer.kind == "file":
-        notes |= {FILE: files[0].digest, FILEPATH: files[0].path}
     media_type = LAYER_TYPE if known.digest == known.diff_id else LAYER_TYPE + "+zstd"
-    return Descriptor(known.digest, known.size, media_type, tuple(sorted(notes.items())))
+    return Descriptor(known.digest, known.size, media_type, layer_notes(layer.kind, files))

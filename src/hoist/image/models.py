@@ -12,7 +12,7 @@ from functools import cached_property
 from hoist.config import Config
 from hoist.errors import Damaged, UsageError
 from hoist.model.image.contents import FILE_NAME, Contents
-from hoist.model.image.layers import ROOT, SMALL_BYTES, HeldLayer, Layer, Member, Plan, Span, documents_layer, file_path
+from hoist.model.image.layers import SMALL_BYTES, HeldLayer, Layer, Plan, Span, documents_of, file_path
 from hoist.model.image.layers import plan as plan_layers
 from hoist.model.manifest import Blob, FileEntry, digest_of
 from hoist.model.reference import parse_location
@@ -23,9 +23,7 @@ from hoist.read.version import OpenedVersion
 from hoist.storage import layout
 from hoist.storage.base import StoredFile
 from hoist.storage.image.reading import ImageReader
-from hoist.storage.oci.repositories import Chunks
-
-_SLICE_BYTES = 1 << 20
+from hoist.storage.oci.repositories import Chunks, slices
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,7 @@ class Model:
         }
         if self.tag:
             found[layout.tag_key(self.name, self.tag)] = layout.tag_document(self.label, self.digest)
-        data = {f"{ROOT}/{key}": value for key, value in found.items()}
-        members = [Member("file", path, len(value)) for path, value in data.items()]
-        return documents_layer([*members, *plan.symlinks()]), data
+        return documents_of(plan, found)
 
     def _document(self, blob: Blob) -> bytes:
         data = self.opened.storage.read_blob(self.opened.version, blob.digest, blob.size)
@@ -120,9 +116,9 @@ class Model:
         self, part: bytes | Span, coming: Future[bytes] | None, paths: Mapping[str, FileEntry]
     ) -> Iterator[memoryview]:
         if isinstance(part, bytes):
-            yield from _slices(part)
+            yield from slices(part)
         elif coming is not None:
-            yield from _slices(coming.result()[part.begin : part.end])
+            yield from slices(coming.result()[part.begin : part.end])
         else:
             source = self.opened.source(paths[part.path].path)
             with closing(stream_file(source, self.opened.engine, part.begin, part.end)) as pieces:
@@ -158,9 +154,3 @@ def _collides(plan: Plan, name: str, label: str) -> bool:
     held = {file.member for each in plan.layers if each.held for file in each.held.files}
     made = {file_path(name, label, entry.path) for each in plan.made for entry in each.files}
     return not held.isdisjoint(made | {link.path for link in plan.symlinks()})
-
-
-def _slices(data: bytes) -> Iterator[memoryview]:
-    view = memoryview(data)
-    for at in range(0, len(view), _SLICE_BYTES):
-        yield view[at : at + _SLICE_BYTES]

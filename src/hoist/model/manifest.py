@@ -69,6 +69,14 @@ def digest_of(data: bytes | bytearray) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def digest_of_pieces(pieces: Iterable[bytes | memoryview]) -> str:
+    """The same of data that comes piece by piece."""
+    whole = hashlib.sha256()
+    for piece in pieces:
+        whole.update(piece)
+    return f"sha256:{whole.hexdigest()}"
+
+
 def check_path(path: str) -> str:
     """Return `path` if it is safe and canonical inside a version, else raise InvalidManifest."""
     parts = path.split("/")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hoist.errors import Damaged, InvalidReference
-from hoist.model.manifest import FILEPATH
+from hoist.model.manifest import FILEPATH, FileEntry
 from hoist.model.reference import check_digest, check_label, check_name
 
 VERSIONS = "dev.hoist.versions"
@@ -19,7 +19,7 @@ FILE = "dev.hoist.file"
 MOST_VERSIONS = 1000
 _MOST_TEXT = 1 << 20
 
-__all__ = ["FILE", "FILEPATH", "LAYER", "VERSIONS", "ImageVersion", "parse_versions", "versions_text"]
+__all__ = ["FILE", "FILEPATH", "LAYER", "VERSIONS", "ImageVersion", "layer_notes", "parse_versions", "versions_text"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,3 +64,11 @@ def parse_versions(text: str) -> tuple[ImageVersion, ...]:
     if len({(each.name, each.label) for each in found}) != len(found):
         raise Damaged(f"{VERSIONS} names one version twice")
     return tuple(found)
+
+
+def layer_notes(kind: str, files: Sequence[FileEntry]) -> tuple[tuple[str, str], ...]:
+    """What an image says of a layer of a kind that holds these files."""
+    notes = {LAYER: kind}
+    if kind == "file":
+        notes |= {FILE: files[0].digest, FILEPATH: files[0].path}
+    return tuple(sorted(notes.items()))

@@ -214,6 +214,14 @@ def file_layer(name: str, label: str, files: Sequence[FileEntry]) -> Layer:
     return Layer("file" if len(files) == 1 and files[0].size >= SMALL_BYTES else "files", with_folders(members))
 
 
+def documents_of(plan: Plan, documents: Mapping[str, bytes]) -> tuple[Layer, Mapping[str, bytes]]:
+    """The layer of a version's documents, by their keys in the storage that ROOT is, and of its symbolic links; and what
+    each of its files holds."""
+    data = {f"{ROOT}/{key}": document for key, document in documents.items()}
+    members = [Member("file", path, len(document)) for path, document in data.items()]
+    return documents_layer([*members, *plan.symlinks()]), data
+
+
 def documents_layer(members: Iterable[Member]) -> Layer:
     """The layer of documents and symbolic links: what `hoist list /models` needs inside a container."""
     return Layer("documents", with_folders(members))

@@ -11,16 +11,14 @@ from hoist.errors import HoistError, StorageUnsupported
 from hoist.model.image.contents import FILE_NAME
 from hoist.model.image.descriptor import Descriptor
 from hoist.model.image.documents import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, ImageManifest, history_entry, new_config
-from hoist.model.image.labels import FILE, FILEPATH, LAYER, VERSIONS, ImageVersion, versions_text
+from hoist.model.image.labels import VERSIONS, ImageVersion, layer_notes, versions_text
 from hoist.model.image.layers import (
     MOST_LAYERS,
-    ROOT,
     SMALL_BYTES,
     Layer,
-    Member,
     Plan,
     PlannedLayer,
-    documents_layer,
+    documents_of,
     file_layer,
     file_path,
     group_files,
@@ -183,8 +181,7 @@ class ImagePublication(Publication):
             layout.blob_key(self._version, FILE_NAME): contents,
             **{layout.blob_key(self._version, digest): blob for digest, blob in self._blobs.items()},
         }
-        found = {f"{ROOT}/{key}": blob for key, blob in data.items()}
-        layer = documents_layer([*(Member("file", path, len(blob)) for path, blob in found.items()), *made.symlinks()])
+        layer, found = documents_of(made, data)
         digest = self._sender.put(layer.to_bytes(found))
         return digest, _descriptor(digest, layer, ())
 
@@ -234,7 +231,4 @@ def _last(entry: FileEntry, on_bytes: OnBytes) -> OnBytes:
 
 
 def _descriptor(digest: str, layer: Layer, files: Sequence[FileEntry]) -> Descriptor:
-    notes: dict[str, str] = {LAYER: layer.kind}
-    if layer.kind == "file":
-        notes |= {FILE: files[0].digest, FILEPATH: files[0].path}
-    return Descriptor(digest, layer.size, LAYER_TYPE, tuple(sorted(notes.items())))
+    return Descriptor(digest, layer.size, LAYER_TYPE, layer_notes(layer.kind, files))

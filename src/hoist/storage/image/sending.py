@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -12,15 +11,14 @@ from typing import BinaryIO
 
 from hoist.errors import HoistError, LocalError
 from hoist.model.image.layers import Layer
-from hoist.model.manifest import digest_of
+from hoist.model.manifest import digest_of, digest_of_pieces
 from hoist.storage.base import OnBytes
-from hoist.storage.oci.repositories import Repositories
+from hoist.storage.oci.repositories import SLICE_BYTES, Repositories, slices
 from hoist.storage.posix import changed, fill, open_source
 
 Content = Callable[[str, int, memoryview], None]
 """Fills memory from an offset of a file, by its path in the layer."""
 
-_SLICE_BYTES = 1 << 20
 _CATALOGUE = 10_000
 
 
@@ -42,7 +40,7 @@ class Sender:
         told = _Told(layer, on_bytes)
         digest = None
         if self._may_be_held():
-            digest = _digest(layer, content)
+            digest = digest_of_pieces(stream(layer, content, 0))
             if self._mounted(digest, layer.size):
                 return digest, False
         digest = self._repositories.put_blob(
@@ -61,7 +59,7 @@ class Sender:
         """Store a small blob; its digest."""
         digest = digest_of(data)
         return self._repositories.put_blob(
-            self._repository, digest, len(data), lambda offset: _slices(data, offset), lambda count: None
+            self._repository, digest, len(data), lambda offset: slices(data, offset), lambda count: None
         )
 
     def put_manifest(self, tag: str, data: bytes, media_type: str) -> None:
@@ -134,28 +132,15 @@ class Sources:
 
 def stream(layer: Layer, content: Content, offset: int) -> Iterator[memoryview]:
     """A layer's bytes from an offset on, in slices of 1 MiB at most, each valid until the next."""
-    memory = memoryview(bytearray(_SLICE_BYTES))
+    memory = memoryview(bytearray(SLICE_BYTES))
     for part in layer.stream(offset):
         if isinstance(part, bytes):
-            yield from _slices(part, 0)
+            yield from slices(part)
             continue
-        for begin in range(part.begin, part.end, _SLICE_BYTES):
-            view = memory[: min(_SLICE_BYTES, part.end - begin)]
+        for begin in range(part.begin, part.end, SLICE_BYTES):
+            view = memory[: min(SLICE_BYTES, part.end - begin)]
             content(part.path, begin, view)
             yield view
-
-
-def _slices(data: bytes, offset: int) -> Iterator[memoryview]:
-    view = memoryview(data)
-    for at in range(offset, len(data), _SLICE_BYTES):
-        yield view[at : at + _SLICE_BYTES]
-
-
-def _digest(layer: Layer, content: Content) -> str:
-    whole = hashlib.sha256()
-    for view in stream(layer, content, 0):
-        whole.update(view)
-    return f"sha256:{whole.hexdigest()}"
 
 
 class _Told:

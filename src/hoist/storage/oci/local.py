@@ -28,10 +28,8 @@ from hoist.storage.oci.index import (
     parse_json,
     settled,
 )
-from hoist.storage.oci.repositories import MAX_MANIFEST_BYTES, Descriptor, Document
+from hoist.storage.oci.repositories import MAX_MANIFEST_BYTES, SLICE_BYTES, Descriptor, Document
 from hoist.storage.posix import fill, os_error
-
-SLICE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

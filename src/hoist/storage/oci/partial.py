@@ -11,7 +11,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from hoist.errors import Damaged
-from hoist.storage.oci.local import SLICE_BYTES, translated
+from hoist.storage.oci.local import translated
+from hoist.storage.oci.repositories import SLICE_BYTES
 from hoist.storage.posix import sync_folder
 
 

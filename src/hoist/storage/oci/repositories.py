@@ -26,6 +26,16 @@ Chunks = Callable[[int], Iterator[memoryview]]
 until the next one is asked for."""
 
 
+SLICE_BYTES = 1 << 20
+
+
+def slices(data: bytes | memoryview, offset: int = 0) -> Iterator[memoryview]:
+    """Bytes in memory from an offset on, in slices of 1 MiB at most."""
+    view = memoryview(data)
+    for at in range(offset, len(view), SLICE_BYTES):
+        yield view[at : at + SLICE_BYTES]
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A manifest as it was stored: its exact bytes, their digest `sha256:HEX`, and its media type."""
