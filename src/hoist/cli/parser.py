@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WHERE = """\
 a location is STORAGE//NAME:VERSION, as in nas//sd15/anything:v5 or s3://bucket/prefix//sd15/anything:v5;
-a storage is a name from hoist.toml, a URL (s3:// oss:// gs:// az:// file://) or a path (/srv/models).
+a storage is a name from hoist.toml, a URL (s3:// oss:// gs:// az:// oci:// nfs:// file://) or a path (/srv/models).
 """
 _EXIT_CODES = """\
 exit codes
@@ -76,7 +76,7 @@ class Root(Parser):
         """The verbs by group, what a location is, the exit codes."""
         parts = [f"usage: hoist VERB ...\n\n{self.description}\n"]
         for title, verbs in self.groups.items():
-            parts.append("\n".join([title, *(f"  {name:<12}{summary}" for name, summary in verbs)]) + "\n")
+            parts.append("\n".join([title, *(f"  {name:<17}{summary}" for name, summary in verbs)]) + "\n")
         parts.append("hoist VERB --help says more of a verb; hoist --version says which Hoist this is.\n")
         return "\n".join([*parts, _WHERE, _EXIT_CODES])
 
