@@ -15,6 +15,8 @@ FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["mount_forks", "hoist.cli", "hoist.cli.serving", "hoist.storage.open_bucket"])
 GONE = 7
 """The exit code of a reader whose mount has gone."""
+WRONG = 8
+"""The exit code of a reader that got a wrong byte."""
 _SIZES = (1, 4096, 70_000, 300_000)
 
 
@@ -63,11 +65,23 @@ def _read(folder: Path, truth: Path, seed: int, mapped: bool, rounds: int) -> No
             memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ) if mapped else None
             for _ in range(8):
                 at, size = chance.randrange(len(right)), chance.choice(_SIZES)
-                found = memory[at : at + size] if memory else os.pread(fd, size, at)
-                if found != right[at : at + size]:
-                    os._exit(1)
+                right_bytes = right[at : at + size]
+                found = memory[at : at + size] if memory else _pread(fd, len(right_bytes), at)
+                if found != right_bytes:
+                    os._exit(WRONG)
             os.close(fd)
     except OSError:
         # Nobody answers any more; a mapping has SIGBUS instead.
         os._exit(GONE)
     os._exit(0)
+
+
+def _pread(fd: int, size: int, at: int) -> bytes:
+    """All of them: of a read that a dying mount has begun to answer, the kernel gives what was there, and no error."""
+    found = b""
+    while len(found) < size:
+        piece = os.pread(fd, size - len(found), at + len(found))
+        if not piece:
+            break
+        found += piece
+    return found
