@@ -31,6 +31,7 @@ LAYERS = (
     ("tensors", "transfer", "mount", "accelerator"),
     ("image",),
     ("fleet",),
+    ("function",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),
