@@ -9,10 +9,9 @@ from html import escape
 from hoist.formatting import printable, short_digest, show_rate, show_size
 from hoist.function.compare import TOTAL, Compared, compare
 from hoist.function.trace import DONE, Trace
-from hoist.function.waterfall import Row, rows, show_ratio, show_time
+from hoist.function.waterfall import Row, rows, show_ratio, show_time, ticks
 from hoist.function.waterfall_style import STYLE
 
-_TICKS = 4
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 # What a bar stands for decides its colour: waiting, making ready, bytes coming in, bytes going on, the rest.
 _COLOURS = {
@@ -71,7 +70,8 @@ def _overview(traces: Sequence[Trace]) -> str:
     )
     return (
         '<section><table class="list"><thead><tr><th class="number">#</th><th>what</th><th></th>'
-        f'<th class="number">time</th><th class="number">fetched</th></tr></thead><tbody>\n{lines}</tbody></table></section>\n'
+        f'<th class="number">time</th><th class="number">fetched</th></tr></thead>'
+        f"<tbody>\n{lines}</tbody></table></section>\n"
     )
 
 
@@ -80,9 +80,10 @@ def _section(trace: Trace, number: str, whole: float, opened: bool, name: str = 
     named = f'<span class="name">{_text(name)}</span>' if name else ""
     error = f'<p class="error">{_text(trace.error)}</p>' if trace.error else ""
     return (
-        f'<section id="t{number}"><details{" open" if opened else ""}><summary><h2>{named}{title}</h2>'
-        f'<span class="big">{show_time(trace.seconds)}</span></summary>\n{error}'
-        f"{_waterfall(trace, whole)}{_bytes(trace)}{_facts(trace)}</details></section>\n"
+        f"<section><details{' open' if opened else ''}><summary><h2>{named}{title}</h2>"
+        # A link to what lies inside opens it.
+        f'<span class="big">{show_time(trace.seconds)}</span></summary>\n<div id="t{number}">{error}'
+        f"{_waterfall(trace, whole)}{_bytes(trace)}{_facts(trace)}</div></details></section>\n"
     )
 
 
@@ -91,14 +92,11 @@ def _outcome(trace: Trace) -> str:
 
 
 def _waterfall(trace: Trace, whole: float) -> str:
-    ticks = "".join(
-        f'<span style="left:{100 * tick / _TICKS:g}%">{show_time(whole * tick / _TICKS)}</span>'
-        for tick in range(_TICKS + 1)
-    )
+    marks = "".join(f'<span style="left:{100 * at / whole:.3f}%">{words}</span>' for at, words in ticks(whole))
     body = "".join(_row(row, whole) for row in rows(trace))
     return (
         '<table class="waterfall"><thead><tr><th>phase</th>'
-        f'<th><div class="axis" aria-hidden="true">{ticks}</div></th>'
+        f'<th><div class="axis" aria-hidden="true">{marks}</div></th>'
         '<th class="number">time</th><th class="number">bytes</th><th class="number">bandwidth</th></tr></thead>'
         f"<tbody>\n{body}</tbody></table>\n"
     )
