@@ -44,8 +44,7 @@ def add_to(root: Root) -> None:
     add("--number", type=int, action="append", default=[], metavar="N", help=number)
     completes(add("--html", metavar="FILE", help="write a page of it, which needs no network"), "file")
     add("--otlp", metavar="URL", help="send what is shown to an OpenTelemetry collector, as http://127.0.0.1:4318")
-    token = "a file with the function's token, where it wants one"
-    completes(add("--token-file", metavar="FILE", help=token), "file")
+    completes(add("--token-file", metavar="FILE", help="has the function's token, where it wants one"), "file")
     add_json(parser)
 
 
