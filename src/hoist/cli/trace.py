@@ -124,7 +124,7 @@ def _finish_two(args: Namespace, first: Trace, second: Trace, names: tuple[str, 
         sides = {"before": first.to_document(), "after": second.to_document()}
         print_json(sides | {"phases": [_both(each) for each in found]})
         return
-    for trace, name in zip((first, second), names, strict=True):
+    for trace, name in ((first, f"before ({names[0]})"), (second, f"after ({names[1]})")):
         print_waterfall(trace, max(first.seconds, second.seconds), name)
         print()
     _print_compared(found)
@@ -144,9 +144,9 @@ def _print_list(traces: Sequence[Trace]) -> None:
 def _print_compared(found: Sequence[Compared]) -> None:
     from hoist.function.waterfall import show_ratio
 
-    half = (">TIME", ">BYTES", ">BANDWIDTH")
+    moved = (">BYTES", ">BANDWIDTH")
     rows = [(each.name, *_cells(each.before), *_cells(each.after), show_ratio(each.ratio)) for each in found]
-    print_table(("PHASE", *half, *half, ">RATIO"), rows)
+    print_table(("PHASE", ">BEFORE", *moved, ">AFTER", *moved, ">RATIO"), rows)
 
 
 def _cells(phase: Phase | None) -> tuple[str, str, str]:

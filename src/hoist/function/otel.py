@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -51,11 +54,11 @@ class Exporter:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        exporter = _exporter(url)
+        self._exporter = _exporter(url and _endpoint(url))
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         self._resource = _resource()
-        self._processor = BatchSpanProcessor(exporter)
+        self._processor = BatchSpanProcessor(self._exporter)
 
     def __call__(self, trace: Trace) -> None:
         """Send it soon."""
@@ -63,9 +66,13 @@ class Exporter:
             self._processor.on_end(span)
 
     def close(self, seconds: float = 5.0) -> None:
-        """Send what is left, for so many seconds at most."""
-        self._processor.force_flush(int(seconds * 1000))
-        self._processor.shutdown()
+        """Send what is left, for so many seconds; what is still there then is dropped."""
+        ending = Thread(target=self._processor.shutdown, name="hoist-otel-close", daemon=True)
+        ending.start()
+        ending.join(seconds)
+        if ending.is_alive():
+            # It tries again and again otherwise, for half a minute.
+            self._exporter.shutdown()
 
 
 def to_spans(trace: Trace, resource: Resource | None = None) -> Iterator[ReadableSpan]:
@@ -145,13 +152,14 @@ def _span_id(trace: str, number: int) -> int:
     return int.from_bytes(blake2b(f"{trace}/{number}".encode(), digest_size=8).digest(), "big") or 1
 
 
-def _exporter(url: str | None) -> OTLPSpanExporter:
-    endpoint = None if url is None else _endpoint(url)
+def _exporter(endpoint: str | None, seconds: float | None = None) -> OTLPSpanExporter:
+    """What sends; without an endpoint as the SDK's variables say."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk import trace  # noqa: F401 both packages are needed
     except ModuleNotFoundError:
         raise LocalError("traces cannot be sent without OpenTelemetry: pip install 'hoist[otel]'") from None
-    return OTLPSpanExporter(endpoint, timeout=_TIMEOUT_SECONDS if url else None)
+    return OTLPSpanExporter(endpoint, timeout=seconds)
 
 
 def _endpoint(url: str) -> str:
@@ -162,15 +170,14 @@ def _endpoint(url: str) -> str:
     except ValueError:
         known = False
     if not known:
-        raise UsageError("--otlp is a collector's address over HTTP, as http://127.0.0.1:4318")
+        raise UsageError("a collector's address is wanted, as http://127.0.0.1:4318: traces go there over HTTP")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError(
+            f"the address of the collector {parts.hostname} is all that is wanted: what else it shall be told, "
+            "such as a token, goes into OTEL_EXPORTER_OTLP_HEADERS"
+        )
     path = parts.path.rstrip("/")
     return parts._replace(path=path if path.endswith(_PATH) else path + _PATH).geturl()
-
-
-def _host(url: str) -> str:
-    """The address without user, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
 
 
 def _resource() -> Resource:

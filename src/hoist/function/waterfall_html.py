@@ -37,9 +37,9 @@ def comparison_page(before: Trace, after: Trace, names: tuple[str, str]) -> str:
     whole = max(before.seconds, after.seconds)
     sections = [
         _section(trace, f"{number}", whole, True, name)
-        for number, (trace, name) in enumerate(zip((before, after), names, strict=True), 1)
+        for number, (trace, name) in enumerate(((before, f"before: {names[0]}"), (after, f"after: {names[1]}")), 1)
     ]
-    table = _compared(compare(before, after), names)
+    table = _compared(compare(before, after))
     return _page("Hoist: two traces", f"{table}{''.join(sections)}")
 
 
@@ -143,7 +143,7 @@ def _shares(place: str, shares: tuple[tuple[str, int, str], ...]) -> str:
         f'<i class="{colour}" style="width:{100 * count / total:.3f}%"></i>' for _, count, colour in shares if count
     )
     words = "".join(
-        f'<span><b class="{colour}"></b>{word} {show_size(count)}, {100 * count / total:.0f}%</span>'
+        f'<span><em class="{colour}"></em>{word} {show_size(count)}, {100 * count / total:.0f}%</span>'
         for word, count, colour in shares
         if count
     )
@@ -172,18 +172,18 @@ def _date(began: float) -> str:
         return f"{began:g} s"
 
 
-def _compared(found: Sequence[Compared], names: tuple[str, str]) -> str:
-    heads = "".join(f'<th class="number" colspan="3">{_text(name)}</th>' for name in names)
+def _compared(found: Sequence[Compared]) -> str:
     lines = "".join(
         f'<tr{" class=total" if each.name == TOTAL else ""}><th scope="row">{each.name}</th>'
         f"{_half(each, before=True)}{_half(each, before=False)}"
         f'<td class="number ratio">{show_ratio(each.ratio)}</td></tr>\n'
         for each in found
     )
-    columns = '<th class="number">time</th><th class="number">bytes</th><th class="number">bandwidth</th>' * 2
+    moved = '<th class="number">bytes</th><th class="number">bandwidth</th>'
     return (
-        f'<section class="wide"><table class="compared"><thead><tr><th></th>{heads}<th></th></tr>'
-        f'<tr><th>phase</th>{columns}<th class="number">ratio</th></tr></thead><tbody>\n{lines}</tbody></table></section>\n'
+        f'<section class="wide"><table class="compared"><thead><tr><th>phase</th><th class="number">before</th>{moved}'
+        f'<th class="number">after</th>{moved}<th class="number">ratio</th></tr></thead>'
+        f"<tbody>\n{lines}</tbody></table></section>\n"
     )
 
 

@@ -63,7 +63,7 @@ i.total { background: var(--total); }
 .stack i { min-width: 2px; }
 .legend { grid-column: 2; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
-.legend b { display: inline-block; width: .65rem; height: .65rem; border-radius: 2px; margin-right: .4rem; }
+.legend em { display: inline-block; width: .65rem; height: .65rem; border-radius: 2px; margin-right: .4rem; }
 dl { display: flex; flex-wrap: wrap; gap: .35rem 1.6rem; margin: 1rem 0 0; padding-top: .8rem;
   border-top: 1px solid var(--line); font-size: .82rem; }
 dl div { display: flex; gap: .45rem; }
