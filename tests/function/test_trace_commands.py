@@ -13,7 +13,6 @@ from hoist.function.trace_file import read_traces
 from makers import Raw, noise, safetensors_bytes
 from zygote import User, Zygote
 
-
 SIZE = 16_400
 
 

@@ -26,24 +26,36 @@ _NANOSECONDS = 1_000_000_000
 _LAST_NANOSECOND = 2**64 - 1
 
 
-def send(url: str, traces: Sequence[Trace]) -> None:
+def send(url: str, traces: Sequence[Trace], seconds: float = _TIMEOUT_SECONDS) -> None:
     """Send these traces to the collector at `url` and wait for its answer; each phase is a span below one of the trace.
 
     A trace that is sent again has the same identity. Raises UsageError, LocalError, StorageUnavailable.
     """
+    endpoint = _endpoint(url)
+    exporter = _exporter(endpoint, seconds)
     from opentelemetry.sdk.trace.export import SpanExportResult
 
-    exporter = _exporter(url)
     resource = _resource()
     try:
-        spans = [span for trace in traces for span in to_spans(trace, resource)]
-        sent = exporter.export(spans)
+        with _silence():
+            sent = exporter.export([span for trace in traces for span in to_spans(trace, resource)])
     finally:
         exporter.shutdown()
     if sent is not SpanExportResult.SUCCESS:
         raise StorageUnavailable(
-            f"the collector at {_host(url)} did not take the traces: does it speak OTLP over HTTP?"
+            f"{endpoint} did not take the traces: does a collector listen there for OTLP over HTTP?"
         )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the SDK's log of what went wrong: who waits for the answer hears of it."""
+    logger = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class Exporter:
