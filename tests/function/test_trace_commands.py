@@ -116,7 +116,7 @@ def test_pages_are_written(user: User) -> None:
 
 
 def test_a_function_is_asked_and_a_collector_is_told(user: User) -> None:
-    (user.home / "token").write_text("s3cret\n")
+    (user.home / "token").write_text("s3cret\nolder\n")
     with TraceServer(START.to_json().encode(), token="s3cret") as server, Collector() as collector:
         said = user.run("trace", server.url, "--token-file", "token", "--otlp", collector.url).out
         assert "start anything" in said
@@ -142,7 +142,7 @@ def test_a_function_is_asked_and_a_collector_is_told(user: User) -> None:
 )
 def test_what_cannot_be_shown_is_refused_in_a_line(user: User, words: tuple[str, ...], code: int, said: str) -> None:
     (user.home / "bad.json").write_text(START.to_json().replace("trace/1", "trace/9"))
-    (user.home / "empty").write_text("\n")
+    (user.home / "empty").write_text("\ns3cret\n")
     ended = user.refused("trace", *words)
     assert ended.code == code
     assert said in ended.error
