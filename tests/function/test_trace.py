@@ -96,7 +96,7 @@ def changed(field: str, value: object, *, span: bool = False) -> Any:
         (changed("spans", WITHOUT), "'spans' is missing"),
         (changed("id", "xyz"), "hexadecimal"),
         (changed("id", "0" * 32), "hexadecimal"),
-        (changed("id", 7), "hexadecimal"),
+        (changed("id", 7), "id is no text"),
         (changed("kind", "walk"), "switch"),
         (changed("kind", []), "switch"),
         (changed("outcome", "perhaps"), "done"),

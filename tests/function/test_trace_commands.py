@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 from trace_making import FAILED, GIB, START, SWITCH
 from trace_servers import Collector, TraceServer
 
+from hoist.cli.waterfall import print_waterfall
 from hoist.function.trace_file import read_traces
 from makers import Raw, noise, safetensors_bytes
 from zygote import User, Zygote
@@ -63,20 +65,15 @@ def test_a_failed_one_says_so_and_commands_no_terminal(user: User) -> None:
     assert "\x1b" not in out
 
 
-def test_bars_where_the_output_knows_ascii_only(zygote: Zygote, user: User) -> None:
-    # Whoever forks has chosen the encoding already: what is written is what that can show.
-    import sys
-    from io import BytesIO, TextIOWrapper
-
-    from hoist.cli.waterfall import print_waterfall
-
-    raw, before = BytesIO(), sys.stdout
-    sys.stdout = TextIOWrapper(raw, encoding="ascii", errors="backslashreplace", write_through=True)
-    try:
+def test_bars_where_the_output_knows_ascii_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fork of the zygote has its encoding already, so here in this process.
+    raw = BytesIO()
+    ascii_only = TextIOWrapper(raw, encoding="ascii", errors="backslashreplace", write_through=True)
+    with monkeypatch.context() as inner:
+        inner.setattr("sys.stdout", ascii_only)
         print_waterfall(START, START.seconds)
-    finally:
-        sys.stdout = before
     assert b"=====" in raw.getvalue()
+    assert b"\\u" not in raw.getvalue()
 
 
 def test_two_are_compared(user: User) -> None:
@@ -123,7 +120,8 @@ def test_a_function_is_asked_and_a_collector_is_told(user: User) -> None:
         assert user.refused("trace", server.url).code == 5
     assert len(collector.received) == 1
     assert user.refused("trace", server.url).code == 6
-    assert user.refused("trace", "start.json", "--otlp", collector.url).code == 6
+    with Collector(status=400) as refusing:
+        assert user.refused("trace", "start.json", "--otlp", refusing.url).code == 6
 
 
 @pytest.mark.parametrize(
