@@ -161,13 +161,3 @@ def test_loads_write_their_traces(user: User) -> None:
     assert "import" not in {phase.name for phase in second.phases}
     assert (local.version, local.storage_kind, local.outcome) == ("", "", "done")
     assert "before (loads.jsonl, 1)" in user.run("trace", "loads.jsonl", "--number", "1", "--number", "2").out
-
-
-def test_a_fleet_writes_a_trace_of_each_instance(user: User) -> None:
-    weights = write_weights(user.home / "m.safetensors")
-    user.run("publish", str(weights), "here//m:v1", "--quiet")
-    user.run("fleet", "here//m:v1", "-n", "2", "--trace", "fleet.jsonl", "--quiet")
-    traces = read_traces(str(user.home / "fleet.jsonl"))
-    assert [trace.outcome for trace in traces] == ["done", "done"]
-    assert {"provision", "import", "network", "fetch"} <= {phase.name for phase in traces[0].phases}
-    assert all(trace.size_bytes == SIZE for trace in traces)

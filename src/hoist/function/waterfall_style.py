@@ -79,10 +79,11 @@ dd { margin: 0; overflow-wrap: anywhere; }
   .waterfall thead tr { display: block; }
   .waterfall thead th { display: none; }
   .waterfall thead th:nth-child(2) { display: block; width: 100%; padding: 0 0 .3rem; }
-  .waterfall tbody tr { display: grid; grid-template-columns: 1fr auto auto auto; column-gap: .8rem; padding: .4rem 0; }
+  .waterfall tbody tr { display: flex; flex-wrap: wrap; column-gap: .8rem; padding: .4rem 0; }
   .waterfall tbody tr + tr { border-top: 1px solid var(--line); }
   .waterfall tbody tr > * { border: 0; padding: 0; }
-  .waterfall td:nth-child(2) { grid-row: 2; grid-column: 1 / -1; width: auto; }
+  .waterfall tbody th { flex: 1; }
+  .waterfall td:nth-child(2) { order: 1; flex: 0 0 100%; }
   .waterfall td:empty { display: none; }
   .list td:nth-child(3), .list th:nth-child(3) { display: none; }
   .shares { grid-template-columns: 1fr; }
