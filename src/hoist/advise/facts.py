@@ -1,4 +1,4 @@
-"""Limits, prices and rates, each with its unit, source, date and certainty: those shipped, with the user's laid over them."""
+"""Limits, prices and rates, each with its unit, source, date and certainty: those shipped, and the user's over them."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class _Maker:
         return self._value(f"loader.{self._scenario.loader}.{what}-rate", "loader rate") or inf
 
     def _grown(self, name: str, size: int) -> float:
-        """A bandwidth that grows with size, by its formula: a file system's from its start, an accelerator's from a floor."""
+        """A bandwidth that grows with size, from a start (a file system's) or a floor (an accelerator's)."""
         growth = self._platform(f"{name}.growth", "growth") or 0.0
         most = self._platform(f"{name}.rate-most", "most rate") or inf
         if name == "accl":

@@ -1,4 +1,4 @@
-"""Quantities with their units, as people write them: `12GiB`, `120s`, `5Gbit/s`, `200/day`, `50 USD`. A bare number is none."""
+"""Quantities with units, as people write them: `12GiB`, `120s`, `5Gbit/s`, `200/day`, `50USD`. No bare numbers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def parse(text: object, dimension: Dimension, field: str) -> float:
     number, unit = split(text, field, dimension)
     if not unit and dimension in ("ratio", "count"):
         unit = dimension
-    if dimension_of(unit) != dimension or unit == "B" and dimension != "size":
+    if dimension_of(unit) != dimension or (unit == "B" and dimension != "size"):
         found = f"{unit!r} is no unit of it" if unit else "the unit is missing"
         raise UsageError(f"{field} = {text!r}: {found}; write {_EXAMPLES[dimension]}")
     if number < 0:
