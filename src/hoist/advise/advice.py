@@ -56,8 +56,11 @@ class Advice:
 
     @cached_property
     def most_in_time(self) -> dict[str, int]:
-        """How many instances at once each storage carries within the deadline, in the size it was judged in."""
-        return {kind: most_in_time(each.candidate, self.scenario, self.arrivals) for kind, each in self.judged.items()}
+        """How many instances at once each storage that can hold the models carries in time, no larger than they are."""
+        found = {kind: sizing.least.candidate for kind, sizing in self.sizings.items()}
+        return {
+            kind: most_in_time(each, self.scenario, self.arrivals) for kind, each in found.items() if not each.problem
+        }
 
     @cached_property
     def used(self) -> tuple[Fact, ...]:

@@ -37,7 +37,7 @@ def crossings(judged: Sequence[Judged], facts: Facts, scenario: Scenario, arriva
     """All between two storages that could hold the models, in the size that they were judged in."""
     able = [each for each in judged if not each.candidate.problem]
     found = _in_instances(able, scenario, arrivals)
-    for first, second in combinations(able, 2):
+    for first, second in combinations([each for each in able if each.in_time], 2):
         found += _in_starts(first, second)
     found += _in_size(able, facts, scenario, arrivals)
     return found

@@ -64,6 +64,11 @@ class Scenario:
         return self.size * self.models
 
     @property
+    def update_bytes(self) -> int:
+        """What an update brings that the version before has not."""
+        return round(self.size * (1 - self.shared))
+
+    @property
     def starts_a_month(self) -> float:
         """Starts of instances in a month, in all regions."""
         return self.starts * MONTH_SECONDS
