@@ -1,6 +1,6 @@
-"""What an existing Serverless Devs `s.yaml` of Function Compute 3.0 says of a case: GPU, instance, mounts, provision config.
+"""What an existing Serverless Devs `s.yaml` of Function Compute 3.0 says of a case: GPU, instance, mounts, provisioning.
 
-Only reads. Of version 1 or 2 (component `fc`, with storage on the service) nothing is taken but the region, and that is said;
+Only reads. Of version 1 or 2 (component `fc`, with storage on the service) only the region is taken, and that is said;
 fields that FC 3.0 does not have are named, and nothing is guessed from them.
 """
 
