@@ -288,4 +288,6 @@ def test_a_generic_platform_has_all_it_takes() -> None:
     found = advised(platform="generic", instances=20)
     assert found.scenario.regions == ("any",)
     assert found.judged["oss"].cost.requests > 0
+    # Hoist's own accelerator: all reads go through it, at most as fast as its port.
+    assert found.judged["accl"].candidate.performance.total_rate == 25e9 / 8
     assert not found.winner.problem

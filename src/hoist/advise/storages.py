@@ -82,10 +82,14 @@ class _Maker:
         if kind == "nas":
             held = max(held, amount or 0)
             total = self._grown(f"nas.{scenario.nas}", held)
-        elif kind in REPLICATED:
+        elif kind == "image":
+            total = self._platform("image.rate", "start rate") or inf
+        else:
             total = origin = self._bucket_rate()
         if kind == "accl":
             cache = max(least_amount("accl", self._facts, scenario), amount or 0)
+            # Of some accelerators the bucket's own bandwidth is there too; through others all reads go.
+            total *= self._platform("accl.beside-bucket", "beside bucket") or 0.0
             total += self._grown("accl", cache)
         reads = self._value(f"loader.{scenario.loader}.reads", "reads") or 1.0
         page_cache = kind in ("image", "nas")

@@ -93,7 +93,7 @@ def _said(case: Scenario) -> Iterator[str]:
     yield each("instances", words.count(case.instances, "instance") + " at once" + (" a region" if many else ""))
     yield each("starts", words.count(case.starts * 86400, "start") + " a day")
     yield each("updates", words.count(case.updates * 604800, "update") + " a week")
-    yield each("regions", ", ".join(case.regions))
+    yield each("regions", "any region" if case.regions == ("any",) else ", ".join(case.regions))
     yield each("deadline", f"deadline {case.deadline:g} s")
     yield each("link", f"link {case.link * 8 / 1e9:g} Gbit/s")
     yield each("loader", "loaded by Hoist" if case.loader == "hoist" else "plain loader")
@@ -278,7 +278,8 @@ def _notes(found: Advice) -> Iterator[str]:
         name = "a plain loader that hashes the file first" if other == "plain" else "Hoist, which reads once"
         yield f"By {name}, p95: {times}."
     image = found.judged["image"]
-    if not image.candidate.problem and case.instances > 1:
+    unlimited = image.candidate.performance.total_rate == float("inf")
+    if not image.candidate.problem and unlimited and case.instances > 1:
         yield "What images give all instances together is not published: no limit is taken."
     if case.shared:
         yield f"An update brings {words.size(case.update_bytes)}: {case.shared:.0%} is shared with a version that is there."
