@@ -68,7 +68,7 @@ def test_the_command_says_it_too(user: User, published: Path) -> None:
 def test_the_page_has_everything_and_fits(user: User) -> None:
     shown = user.run("advise", "--size", "3.97GiB", "--models", "10", "--instances", "2", "--loader", "plain").out
     for part in (
-        "Recommended: nas\n  1. nas    starts fastest: 26.3 s at p95, oss 29.4 s.\n",
+        "Recommended: nas\n  1. nas    starts fastest: 26.3 s at p95; oss 29.4 s.\n",
         "STARTS     P50     P95     P99     ALL  LATE  PROVISION  NETWORK   FETCH  AFTER\n",
         "A MONTH  STORAGE  ACCELERATOR  GPU WHILE LOADING   TOTAL  UPKEEP ACTIONS\n",
         "COMPARED       IMAGE           NAS             OSS             ACCL\n",
@@ -209,3 +209,34 @@ def test_it_needs_neither_torch_nor_a_network() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("HEAVY []\n")
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_documents_example_is_what_is_printed(user: User) -> None:
+    commands = blocks("advise.md", "sh")[0].splitlines()
+    shown = user.with_env(COLUMNS="100").run(*commands[1].split()[1:]).out
+    indented = "".join(f"    {line}" if line.strip() else line for line in shown.splitlines(keepends=True))
+    assert indented in (DOCS / "advise.md").read_text()
+
+
+def test_the_documents_files_and_snippets_work(user: User, published: Path) -> None:
+    (text,) = blocks("advise.md", "toml")
+    (user.home / "case.toml").write_text(text.replace("nas//sd15/anything:v5", f"{published}//sd/one:v2"))
+    found = json.loads(user.run("advise", "--scenario", "case.toml", "--json").out)
+    assert (found["scenario"]["models"], found["scenario"]["assumed"].count("deadline")) == (10, 0)
+    configured, mine = blocks("facts.md", "toml")
+    (user.home / "hoist.toml").write_text(configured)
+    (user.home / "mine.toml").write_text(mine)
+    shown = user.run("facts", "list", "--facts", "mine.toml").out
+    assert re.search(r"oss\.rate\.cn-chengdu +20 Gbit/s +given", shown)
+    assert re.search(r"nas\.performance\.rate +900 MB/s +given", shown)
+    (snippet,) = blocks("advise.md", "python")
+    names: dict[str, object] = {"hoist": hoist}
+    exec(snippet, names)  # the document's own
+    assert names["found"].winner.kind == "accl"  # type: ignore[attr-defined]
