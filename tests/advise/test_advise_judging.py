@@ -284,6 +284,21 @@ def test_the_capacity_type_is_cheaper_and_slower() -> None:
     assert capacity.prediction.p50 > performance.prediction.p50
 
 
+def test_the_extreme_type_grows_in_steps_and_has_no_price() -> None:
+    def rate(models: int) -> float:
+        return judged("nas", nas="extreme", models=models).candidate.performance.total_rate
+
+    assert [rate(models) for models in (1, 124, 125, 511, 512, 4096)] == [150e6, 150e6, 300e6, 300e6, 600e6, 1200e6]
+    small = judged("nas", nas="extreme")
+    assert small.candidate.held == 100 * GIB
+    assert small.cost.unpriced == ("file system",)
+    # Six at once of 4 GiB each take more than 150 MB/s for 120 s: the next step does.
+    scenario = case(nas="extreme", instances=6)
+    sizing = size_storage("nas", shipped(), scenario, arrivals_of(shipped(), scenario))
+    assert sizing.enough
+    assert 500 * GIB <= sizing.enough.amount < 502 * GIB
+
+
 def test_a_generic_platform_has_all_it_takes() -> None:
     found = advised(platform="generic", instances=20)
     assert found.scenario.regions == ("any",)

@@ -16,7 +16,7 @@ from hoist.errors import UsageError
 MODES = ("on-demand", "idle", "provisioned")
 LOADERS = ("hoist", "plain")
 PLATFORMS = ("function-compute", "generic")
-NAS_TYPES = ("performance", "capacity")
+NAS_TYPES = ("performance", "capacity", "extreme")
 CURRENCIES = ("USD", "CNY")
 DAY, WEEK = 86400.0, 604800.0
 # Where nobody says how often instances start: how often each of those at once does in a day. Assumptions, shown as such.

@@ -8,7 +8,9 @@ from typing import Literal
 
 from hoist.errors import UsageError
 
-Dimension = Literal["size", "time", "rate", "frequency", "ratio", "count", "growth", "money", "storage-price", "other"]
+Dimension = Literal[
+    "size", "time", "rate", "frequency", "ratio", "count", "growth", "money", "storage-price", "exchange", "other"
+]
 
 _SIZES = {"B": 1, **{f"{p}B": 1000**n for n, p in enumerate("KMGTP", 1)}, "kB": 1000}
 _SIZES |= {f"{p}iB": 1024**n for n, p in enumerate("KMGTP", 1)}
@@ -68,6 +70,8 @@ def dimension_of(unit: str) -> Dimension | None:
         return "frequency"
     if above in _RATES and below in _SIZES:
         return "growth"
+    if above in _CURRENCIES and below in _CURRENCIES:
+        return "exchange"
     if above in _CURRENCIES and below.endswith("-month") and below.removesuffix("-month") in _SIZES:
         return "storage-price"
     return "other" if above and below else None

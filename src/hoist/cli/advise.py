@@ -37,7 +37,7 @@ _OPTIONS = (
     ("warmup", "TIME", "that the program takes after loading (default: 0s)"),
     ("base-image", "SIZE", "of the image without the model (default: 0B)"),
     ("platform", "NAME", "function-compute (default) or generic"),
-    ("nas", "NAME", "performance (default) or capacity"),
+    ("nas", "NAME", "performance (default), capacity or extreme"),
     ("currency", "NAME", "USD (default) or CNY"),
 )
 

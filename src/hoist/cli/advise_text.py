@@ -281,6 +281,9 @@ def _notes(found: Advice) -> Iterator[str]:
     unlimited = image.candidate.performance.total_rate == float("inf")
     if not image.candidate.problem and unlimited and case.instances > 1:
         yield "What images give all instances together is not published: no limit is taken."
+    unpriced = [f"{each.cost.unpriced[0]} ({kind})" for kind, each in found.judged.items() if each.cost.unpriced]
+    if unpriced:
+        yield f"No price is known, and 0 is taken, of the {', '.join(unpriced)}: give yours by --fact."
     if case.shared:
         yield f"An update brings {words.size(case.update_bytes)}: {case.shared:.0%} is shared with a version that is there."
     doubtful = [fact.id for fact in found.used if fact.certainty == "unverified"]
