@@ -46,8 +46,8 @@ def compare(
     rule, recommends = guide(scenario)
     if winner in recommends:
         return Folklore(rule, recommends, agrees=True)
-    found = [why for why, other in _assumptions(scenario) if winner_of(other) in recommends]
-    why = found[0] if found else "; ".join(f"{kind} {reasons[kind].removesuffix('.')}" for kind in recommends)
+    found = next((why for why, other in _assumptions(scenario) if winner_of(other) in recommends), "")
+    why = found or "; ".join(f"{kind} {reasons[kind].removesuffix('.')}" for kind in recommends)
     return Folklore(rule, recommends, agrees=False, why=why)
 
 

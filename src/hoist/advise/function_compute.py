@@ -167,19 +167,14 @@ def _instance(props: Mapping[str, Any]) -> dict[str, Any]:
 def _provision(config: Mapping[str, Any]) -> dict[str, Any]:
     """The usage mode: provisioned with a schedule or by a metric, idle with a fixed number, else on-demand."""
     scheduled, tracked = _tables(config, "scheduledActions"), _tables(config, "targetTrackingPolicies")
-    fixed = max(_number(config.get("target")), _number(config.get("defaultTarget")))
-    most = max(
-        [
-            fixed,
-            *(_number(each.get("target")) for each in scheduled),
-            *(_number(each.get("maxCapacity")) for each in tracked),
-        ]
-    )
+    fixed = max(int(_number(config.get(name))) for name in ("target", "defaultTarget"))
+    targets = [each.get("target") for each in scheduled] + [each.get("maxCapacity") for each in tracked]
+    most = max([fixed, *(int(_number(target)) for target in targets)])
     if scheduled or tracked:
-        return {"mode": "provisioned", **({"instances": int(most)} if most else {})}
+        return {"mode": "provisioned", **({"instances": most} if most else {})}
     if fixed:
         idle = config.get("alwaysAllocateGPU") is not True
-        return {"mode": "idle" if idle else "provisioned", "instances": int(fixed)}
+        return {"mode": "idle" if idle else "provisioned", "instances": fixed}
     return {"mode": "on-demand"}
 
 

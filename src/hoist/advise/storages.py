@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
 
+from hoist.advise import words
 from hoist.advise.facts import Fact, Facts
 from hoist.advise.performance import Performance
 from hoist.advise.scenario import Scenario
@@ -215,7 +216,7 @@ class _Maker:
         if most is None or need <= most or not isfinite(most):
             return ""
         fact = self._used["most size"]
-        return f"{need / 1e9:,.1f} GB is more than the {fact.shown} that {_WHAT[kind]} may have"
+        return f"{words.decimal_size(need)} is more than the {fact.shown} that {_WHAT[kind]} may have"
 
 
 _WHAT = {"image": "an image", "nas": "a file system", "accl": "an accelerator"}
