@@ -102,7 +102,7 @@ def test_the_advice_goes_by_it_and_options_win(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE)
     found = advice(s_yaml=path, size="40GiB", config=Config())
     assert (found.scenario.instances, found.scenario.deadline) == (100, 300)
-    assert found.notes == ("the function mounts nas now",)
+    assert found.notes == ("The function mounts nas now",)
     assert found.winner.kind == "accl"
     fewer = advice(s_yaml=path, size="40GiB", scenario={"instances": "7", "deadline": "90s"}, deadline="100s")
     assert (fewer.scenario.instances, fewer.scenario.deadline) == (7, 100)

@@ -131,7 +131,7 @@ def test_the_document(user: User) -> None:
     ("words", "said"),
     [
         ((), "how large is the model? Name a location (STORAGE//NAME:VERSION), or give --size 4GiB"),
-        (("--size", "4"), "given: size = '4': the unit is missing; write 12GiB or 600MB"),
+        (("--size", "4"), "error: size = '4': the unit is missing; write 12GiB or 600MB"),
         (("--size", "-4GiB"), "expected one argument"),
         (("--size=-4GiB",), "it cannot be negative"),
         (("--size", "4GiB", "--mode", "idle", "--mode", "provisioned"), "--mode is given as idle and as provisioned"),
@@ -146,6 +146,18 @@ def test_what_is_wrong_is_told_in_one_line(user: User, words: tuple[str, ...], s
     ended = user.refused("advise", *words)
     assert ended.code == 2
     assert said in ended.error
+
+
+def test_an_s_yaml_is_read_and_what_is_odd_about_it_is_said(user: User) -> None:
+    (user.home / "s.yaml").write_text(
+        "resources: {sd: {component: fc3, props: {region: cn-chengdu, nasConfg: {}, provisionConfig: {target: 3},"
+        "ossMountConfig: {mountPoints: [{bucketName: m, mountDir: /mnt/m}]}}}}"
+    )
+    shown = user.run("advise", "--s-yaml", "s.yaml", "--size", "4GiB").out
+    assert "  idle; 3 instances at once;" in shown
+    assert "field nasConfg is not of FC 3.0 as it is known here (nasConfig?)." in " ".join(shown.split())
+    assert "The function mounts oss now." in shown
+    assert len(json.loads(user.run("advise", "--s-yaml", "s.yaml", "--size", "4GiB", "--json").out)["notes"]) == 2
 
 
 def test_facts_are_listed_shown_and_learned(user: User) -> None:

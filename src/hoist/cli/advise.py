@@ -81,7 +81,7 @@ def add_fields(parser: Parser) -> None:
 def run_advise(args: Namespace) -> int:
     """Advise, and show it."""
     from hoist.advise.verb import advice
-    from hoist.cli.text import print_json, warn
+    from hoist.cli.text import print_json
 
     found = advice(
         args.location,
@@ -92,8 +92,6 @@ def run_advise(args: Namespace) -> int:
         given=_given(args.fact),
         **_fields(args),
     )
-    for note in found.notes:
-        warn(note)
     if args.json:
         from hoist.advise.document import advice_document
 

@@ -258,6 +258,7 @@ def _notes(found: Advice) -> Iterator[str]:
     from hoist.advise import words
     from hoist.advise.advice import with_loader
 
+    yield from (f"{note}." for note in found.notes)
     if found.bottleneck:
         yield found.bottleneck
     if found.folklore and not found.folklore.agrees:
