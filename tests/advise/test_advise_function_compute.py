@@ -10,7 +10,10 @@ from advise_cases import GIB
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hoist.advise.facts import shipped
 from hoist.advise.function_compute import read_function
+from hoist.advise.scenario import make_scenario
+from hoist.advise.storages import candidates
 from hoist.advise.verb import advice
 from hoist.config import Config
 from hoist.errors import UsageError
@@ -175,7 +178,7 @@ def test_one_of_several(tmp_path: Path) -> None:
         read_function(tmp_path / "gone.yaml")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     props=st.dictionaries(
         st.sampled_from(["region", "cpu", "memorySize", "gpuConfig", "provisionConfig", "nasConfig", "x"])
@@ -184,11 +187,12 @@ def test_one_of_several(tmp_path: Path) -> None:
         max_size=5,
     )
 )
-def test_whatever_stands_in_the_fields_the_advice_is_given_or_refused(tmp_path: Path, props: dict[str, object]) -> None:
-    """JSON is YAML: fields of any shape give a scenario that can be judged, or a UsageError."""
+def test_whatever_stands_in_the_fields_it_is_a_case_or_is_refused(tmp_path: Path, props: dict[str, object]) -> None:
+    """JSON is YAML: fields of any shape give a scenario with storages to choose among, or a UsageError."""
     path = write(tmp_path, json.dumps({"resources": {"a": {"component": "fc3", "props": props}}}))
     try:
-        found = advice(s_yaml=path, size="1GiB", config=Config())
+        found = make_scenario({"size": GIB, **read_function(path).fields}, shipped())
     except UsageError:
         return
-    assert len(found.ranked) == 4
+    assert len(candidates(shipped(), found)) == 4
+    assert found.instances >= 1

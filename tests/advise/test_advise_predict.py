@@ -35,7 +35,7 @@ def stepped(begins: list[float], work: float, limit: float, total: float, step: 
     return ends
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(begins_lists, st.floats(1, 20), st.floats(0.5, 5), st.floats(0.5, 20))
 def test_sharing_is_what_small_steps_give(begins: list[float], work: float, limit: float, total: float) -> None:
     step = 0.02
@@ -44,7 +44,7 @@ def test_sharing_is_what_small_steps_give(begins: list[float], work: float, limi
     assert exact == pytest.approx(rough, abs=step * 3 * (len(begins) + 1))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(begins_lists, st.floats(1, 20), st.floats(0.5, 5), st.floats(0.5, 20))
 def test_sharing_gives_nobody_more_than_there_is(begins: list[float], work: float, limit: float, total: float) -> None:
     ends = shared_ends(begins, work, limit, total)
@@ -90,7 +90,7 @@ def test_the_load_model_in_numbers() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(size=st.integers(1 << 20, 1 << 40), more=st.floats(1, 8), instances=st.integers(1, 3000))
 def test_more_bytes_are_never_faster(kind: str, size: int, more: float, instances: int) -> None:
     # As large as the storage is: what is stored shall not change, as that is bandwidth.
@@ -102,7 +102,7 @@ def test_more_bytes_are_never_faster(kind: str, size: int, more: float, instance
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(instances=st.integers(1, 2000), more=st.integers(1, 2000), burst=st.sampled_from([inf, 10.0]))
 def test_more_instances_are_never_faster(kind: str, instances: int, more: int, burst: float) -> None:
     scenario = case()
@@ -114,7 +114,7 @@ def test_more_instances_are_never_faster(kind: str, instances: int, more: int, b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(factor=st.floats(1, 50), instances=st.integers(1, 500))
 def test_more_bandwidth_is_never_slower(kind: str, factor: float, instances: int) -> None:
     scenario = case(instances=instances)
