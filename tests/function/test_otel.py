@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from trace_making import FAILED, GIB, START, SWITCH, TRACES
 from trace_servers import Collector
 
@@ -140,6 +140,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         send(url, [START])
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_any_trace_can_be_sent(trace: Trace) -> None:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_making import FAILED, START, SWITCH, TRACES
 from trace_servers import TraceServer
@@ -30,6 +30,7 @@ def documents(traces: tuple[Trace, ...]) -> list[object]:
     return [trace.to_document() for trace in traces]
 
 
+@settings(deadline=None)
 @given(st.lists(TRACES, min_size=1, max_size=3).map(tuple))
 def test_all_forms_give_the_same(traces: tuple[Trace, ...]) -> None:
     lines = "".join(trace.to_json() + "\n" for trace in traces)
@@ -68,6 +69,7 @@ def test_what_holds_no_traces_is_refused(data: bytes, said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_surprise_the_parser(data: bytes) -> None:
     with pytest.raises(InvalidFile):
