@@ -177,6 +177,7 @@ _GROUPS = (
         "collect",
         "advise",
         "facts",
+        "report",
     ),
     *("bench", "doctor", "completion"),
 )
