@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from hoist.advise.words import money
 from hoist.bench.herd_figures import Curve, Herd
 from hoist.formatting import printable
-from hoist.report.drawing import COLOUR, WIDE, new_figure, plain_axes, to_svg
+from hoist.report.drawing import COLOUR, POINTS, WIDE, new_figure, plain_axes, to_svg
 from hoist.report.switches import HOIST, Experiment, Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BAR, _GAP, _ROW = 0.34, 0.03, 30
 _BESIDE_EACH_OTHER = 4
+# CSS pixels: above a panel, above and below it together, between two, and of the names to its left.
+_ABOVE, _HEAD, _BETWEEN = 26, 54, 18
+_NAMES = {True: 168, False: 122}
 _SMALL = 10.0
 _TIMES: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 14400)
 
@@ -36,11 +40,11 @@ def switch_chart(found: Experiment, switch: str, width: int, colours: Mapping[st
     wide = width == WIDE
     stores = [store for store in found.stores if any(key[2] == switch for key in store.measured)]
     columns = min(_BESIDE_EACH_OTHER, len(stores)) if wide else 1
-    lines = ceil(len(stores) / columns)
-    files = list(found.sizes)
-    figure = new_figure(width, lines * (len(files) * _ROW + 62))
+    lines, files = ceil(len(stores) / columns), list(found.sizes)
+    figure = new_figure(width, lines * (len(files) * _ROW + _HEAD))
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    most = 28 if wide else 17
+    _lay_out(figure, lines, columns, len(files) * _ROW, _NAMES[wide])
+    most = 25 if wide else 17
     for axes in panels.flat[len(stores) :]:
         axes.set_visible(False)
     for number, (axes, store) in enumerate(zip(panels.flat, stores, strict=False)):
@@ -50,10 +54,26 @@ def switch_chart(found: Experiment, switch: str, width: int, colours: Mapping[st
         axes.tick_params(axis="y", length=0, labelcolor=COLOUR["ink"], labelleft=number % columns == 0)
         axes.tick_params(axis="x", labelbottom=True)
     # Room for the figures at the bars' ends.
-    high = max(value for store in stores for key, each in store.measured.items() if key[2] == switch for value in each.seconds)
+    measured = (each for store in stores for key, each in store.measured.items() if key[2] == switch)
+    high = max(value for each in measured for value in each.seconds) or 1.0
     panels[0, 0].set_xlim(0, high * (1.22 if columns < 3 else 1.4))
     panels[0, 0].set_ylim(len(files) - 0.4, -0.6)
     return to_svg(figure, name, label)
+
+
+def _lay_out(figure: Figure, lines: int, columns: int, height: float, names: float) -> None:
+    """Panels of this height beside and below each other, with room for names to the left: all of it is known, so
+    nothing needs to be measured."""
+    width, whole = figure.get_figwidth() * POINTS, lines * (height + _HEAD)
+    panel = (width - names - 8 - (columns - 1) * _BETWEEN) / columns
+    figure.subplots_adjust(
+        left=names / width,
+        right=1 - 8 / width,
+        top=1 - _ABOVE / whole,
+        bottom=(_HEAD - _ABOVE) / whole,
+        wspace=_BETWEEN / panel,
+        hspace=_HEAD / height,
+    )
 
 
 def _panel(axes: Axes, store: Store, switch: str, files: Sequence[str], colour: str) -> None:
@@ -61,19 +81,21 @@ def _panel(axes: Axes, store: Store, switch: str, files: Sequence[str], colour: 
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=4)
     for place, loader in ((-1, HOIST), (1, store.beside)):
-        for row, file in enumerate(files):
-            each = store.measured.get((file, loader or "", switch))
-            if each is None:
-                continue
-            at = row + place * (_BAR + _GAP) / 2
-            own = loader == HOIST
-            axes.barh(at, each.median, _BAR, color=colour, alpha=1 if own else 0.38, linewidth=0)
-            last = max(each.seconds)
-            if len(each.seconds) > 1:
-                axes.scatter(each.seconds, [at] * len(each.seconds), s=7, color=COLOUR["ink"], linewidths=0, alpha=0.7)
+        found = [(row, store.measured.get((file, loader or "", switch))) for row, file in enumerate(files)]
+        bars = [(row + place * (_BAR + _GAP) / 2, each) for row, each in found if each]
+        if not bars:
+            continue
+        own = loader == HOIST
+        axes.barh(
+            [at for at, _ in bars], [each.median for _, each in bars], _BAR, color=colour, alpha=1 if own else 0.38, linewidth=0
+        )
+        dots = [(seconds, at) for at, each in bars if len(each.seconds) > 1 for seconds in each.seconds]
+        if dots:
+            axes.scatter(*zip(*dots, strict=True), s=7, color=COLOUR["ink"], linewidths=0, alpha=0.7)
+        for at, each in bars:
             axes.annotate(
                 digits(each.median),
-                (last, at),
+                (max(each.seconds), at),
                 (5, 0),
                 textcoords="offset points",
                 va="center_baseline",
@@ -90,7 +112,7 @@ def digits(seconds: float) -> str:
 def herd_chart(herd: Herd, width: int, colours: Mapping[str, str], name: str, label: str) -> str:
     """How long the slowest takes by how many start at once, at full scale; rings where one storage passes another."""
     figure = new_figure(width, 400 if width == WIDE else 330)
-    axes = figure.subplots()
+    axes = _one(figure, 44)
     plain_axes(axes)
     for curve in herd.curves.values():
         _curve(axes, curve, herd.time_scale, COLOUR[colours[curve.storage]])
@@ -114,6 +136,14 @@ def herd_chart(herd: Herd, width: int, colours: Mapping[str, str], name: str, la
     axes.margins(x=0.04)
     _seconds(axes)
     return to_svg(figure, name, label)
+
+
+def _one(figure: Figure, names: float) -> Axes:
+    """Axes that fill a figure, with room for the ticks' names."""
+    width, height = (each * POINTS for each in figure.get_size_inches())
+    axes = figure.subplots()
+    figure.subplots_adjust(left=names / width, right=1 - 12 / width, top=1 - 12 / height, bottom=28 / height)
+    return axes
 
 
 def _curve(axes: Axes, curve: Curve, time_scale: float, colour: str) -> None:
@@ -155,7 +185,7 @@ class Spot:
 def scatter_chart(spots: Sequence[Spot], deadline: float, currency: str, width: int, name: str, label: str) -> str:
     """Cost a month against the p95 of a start."""
     figure = new_figure(width, 380 if width == WIDE else 320)
-    axes = figure.subplots()
+    axes = _one(figure, 62)
     plain_axes(axes)
     for spot in spots:
         colour = COLOUR[spot.kind]
@@ -166,9 +196,8 @@ def scatter_chart(spots: Sequence[Spot], deadline: float, currency: str, width: 
         }
         axes.plot([spot.seconds], [spot.cost], linestyle="none", color=colour, **ways[spot.way])
         if spot.way == "best":
-            axes.annotate(
-                spot.kind, (spot.seconds, spot.cost), (9, 6), textcoords="offset points", color=colour, fontweight="bold"
-            )
+            place = {"xytext": (0, -17), "textcoords": "offset points", "ha": "center", "fontweight": "bold"}
+            axes.annotate(spot.kind, (spot.seconds, spot.cost), color=colour, **place)
     axes.axvline(deadline, color=COLOUR["ink"], linewidth=1, linestyle=":")
     axes.set_xscale("log")
     axes.margins(0.12)

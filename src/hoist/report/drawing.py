@@ -26,7 +26,7 @@ _NARROW: Final = 340
 WIDE: Final = 1000
 WIDTHS: Final = {"wide": WIDE, "narrow": _NARROW}
 """Two drawings of each figure, in CSS pixels: one for desks, one for phones."""
-_POINTS: Final = 72
+POINTS: Final = 72
 _SETTINGS: Final = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -72,7 +72,7 @@ def new_figure(width: int, height: float) -> Figure:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / _POINTS, height / _POINTS), layout="constrained")
+    figure = Figure(figsize=(width / POINTS, height / POINTS))
     FigureCanvasSVG(figure)
     figure.patch.set_alpha(0)
     return figure

@@ -21,6 +21,8 @@ from hoist.report.waterfall import axis, phase_rows, piece, trace_section
 
 _MOST_TRACES = 30
 _SHOWN = 0.05
+# Of what nobody said, what decides most.
+_TOLD = ("mode", "models", "instances", "starts", "updates", "regions", "deadline", "link", "loader", "gpu", "nas")
 
 
 def advice_section(case: Case, writer: Writer) -> str:
@@ -28,7 +30,7 @@ def advice_section(case: Case, writer: Writer) -> str:
     found = case.advice
     body = (
         f"<p>{writer.html(_case(found))}</p>\n"
-        + paragraph(" ".join(map(writer.html, _assumed(case))))
+        + "".join(paragraph(writer.html(each)) for each in _assumed(case))
         + f"<h3>{writer.say('advice.ranking')}</h3>\n{_ranking(found, writer)}"
         + _compared(found, writer)
         + _starts(found, writer)
@@ -57,8 +59,8 @@ def _case(found: Advice) -> Text:
 def _assumed(case: Case) -> Iterator[Text]:
     if case.size_measured:
         yield said("advice.size_of")
-    if case.advice.scenario.assumed:
-        names = [name.replace("_", "-") for name in sorted(case.advice.scenario.assumed)]
+    names = [name.replace("_", "-") for name in _TOLD if name in case.advice.scenario.assumed]
+    if names:
         yield said("advice.assumed", fields=listed(names))
 
 
@@ -168,11 +170,11 @@ def scatter_section(case: Case, writer: Writer) -> str:
     marks = [
         ("", "dot", writer.say("scatter.best", loader=own)),
         ("", "ring", writer.say("scatter.least")),
-        ("", "pale", writer.say("scatter.other", loader=other)),
+        ("", "cross", writer.say("scatter.other", loader=other)),
     ]
     kinds = [(kind, "dot", kind) for kind in dict.fromkeys(spot.kind for spot in spots)]
-    notes = [writer.say("scatter.about"), writer.say("scatter.axis", currency=scenario.currency)]
-    body = paragraph(" ".join(notes)) + figure(draw) + key(kinds) + key(marks)
+    body = paragraph(writer.say("scatter.about")) + paragraph(writer.say("scatter.axis", currency=scenario.currency))
+    body += figure(draw) + key(kinds) + key(marks)
     body += paragraph(writer.say("scatter.deadline", seconds=words.seconds(scenario.deadline)))
     return section("scatter.heading", body, writer, "cost")
 

@@ -94,7 +94,7 @@ def _whole(body: str, material: Material, writer: Writer) -> str:
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Only this script runs, and nothing is fetched: whatever else might stand in the page.
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     first = writer.languages[0]
     title = said("page.title")
     titles = "".join(f' data-{language}="{safe(title.of(language))}"' for language in writer.languages)

@@ -119,8 +119,7 @@ def _switch_notes(found: Experiment) -> Iterator[Text]:
             )
             for each in found.limits
         ]
-        title, items = said("switch.limits"), [Text("; ".join(e.en for e in limits), ";".join(e.zh for e in limits))]
-        yield Text(f"{title.en}: {items[0].en}.", f"{title.zh}:{items[0].zh}。")
+        yield said("switch.limits", limits=listed(limits, apart=True))
 
 
 def _switch_table(found: Experiment, writer: Writer) -> str:
@@ -178,8 +177,7 @@ def _herd_section(herd: Herd, number: int, material: Material, writer: Writer) -
         (colours[name], "", writer.say("herd.rate", storage=name, rate=_rate(curve.rates["storage"])))
         for name, curve in herd.curves.items()
     ]
-    crossings = [said("herd.crossing", first=a, second=b, count=count) for a, b, count in herd.crossovers()]
-    notes: list[Text] = [*(crossings or [said("herd.no_crossing")]), *_late(herd)]
+    notes: list[Text] = [*(list(_crossings(herd)) or [said("herd.no_crossing")]), *_late(herd)]
     for name, limit in herd.deadlines.items():
         notes.append(said("herd.deadline", name=_deadline(name), seconds=f"{limit / herd.time_scale:.0f} s"))
     if herd.scale != 1 or herd.time_scale != 1:
@@ -195,6 +193,15 @@ def _herd_section(herd: Herd, number: int, material: Material, writer: Writer) -
         + _ends(herd, material, colours, writer)
     )
     return section("herd.heading", body, writer, id)
+
+
+def _crossings(herd: Herd) -> Iterator[Text]:
+    """Those that a storage passes at the same number stand together."""
+    passed: dict[tuple[str, int], list[str]] = {}
+    for first, second, count in herd.crossovers():
+        passed.setdefault((second, count), []).append(first)
+    for (second, count), names in passed.items():
+        yield said("herd.crossing", first=listed(names), second=second, count=count)
 
 
 def _rate(rate: float | None) -> str:
@@ -250,7 +257,6 @@ def _ends(herd: Herd, material: Material, colours: Mapping[str, str], writer: Wr
             [each / herd.time_scale for each in record["seconds"]],
             whole,
             colours[record["storage"]],
-            writer,
         )
         for record in several
     )
@@ -264,7 +270,7 @@ def machine_section(material: Material, writer: Writer) -> str:
         machines.setdefault(json.dumps(record["machine"], sort_keys=True), []).append(record)
     names = ("cpu", "cores", "memory", "gpu", "kernel", "packages", "dates", "records")
     rows = [_machine(records, writer) for records in machines.values()]
-    marks = ("breaks", "n", "n", "", "breaks", "breaks", "", "n")
+    marks = ("breaks", "n", "n", "", "breaks", "breaks", "whole", "n")
     heads = [(mark, writer.say(f"machine.{name}")) for mark, name in zip(marks, names, strict=True)]
     return section("machine.heading", table(heads, rows), writer, "machines")
 
@@ -297,8 +303,8 @@ def data_section(material: Material, writer: Writer) -> str:
     """The records themselves, to be taken home."""
     count, kinds = len(material.records), Counter(str(record["bench"]) for record in material.records)
     body = (
-        f"<p>{writer.say('data.about', count=count, schema=SCHEMA)} "
-        f"{writer.say('data.kinds', kinds=listed([f'{name} {number:,}' for name, number in kinds.items()]))}</p>\n"
+        f"<p>{writer.say('data.about', count=count, schema=SCHEMA)}</p>\n"
+        f"<p>{writer.say('data.kinds', kinds=listed([f'{name} {number:,}' for name, number in kinds.items()]))}</p>\n"
         f'<p><button id="download-2">{writer.say("page.download")}</button></p>\n'
     )
     return section("data.heading", body, writer, "data")

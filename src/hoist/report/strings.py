@@ -50,9 +50,10 @@ def known(section: str, name: str) -> Text:
     return strings().get(f"{section}.{name}", Text(name, name))
 
 
-def listed(items: Sequence[Said]) -> Text:
-    """Items after one another, as each language separates them."""
-    return Text(", ".join(_in(each, "en") for each in items), "、".join(_in(each, "zh") for each in items))
+def listed(items: Sequence[Said], *, apart: bool = False) -> Text:
+    """Items after one another, as each language separates them; `apart`: items that have commas themselves."""
+    english, chinese = ("; ", "\N{FULLWIDTH SEMICOLON}") if apart else (", ", "\N{IDEOGRAPHIC COMMA}")
+    return Text(english.join(_in(each, "en") for each in items), chinese.join(_in(each, "zh") for each in items))
 
 
 def _filled(values: Mapping[str, Said], language: str) -> dict[str, str]:

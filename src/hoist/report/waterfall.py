@@ -68,8 +68,8 @@ def piece(begin: float, end: float, whole: float, colour: str) -> str:
     return f'<i class="{colour}" style="left:{left:.2f}%;width:{width:.2f}%"></i>'
 
 
-def ends(label: str, seconds: Sequence[float], whole: float, colour: str, writer: Writer) -> str:
+def ends(label: str, seconds: Sequence[float], whole: float, colour: str) -> str:
     """When each of many instances was loaded: a thin bar each."""
     bars = "".join(f'<i style="width:{100 * each / whole:.2f}%"></i>' for each in sorted(seconds))
-    last = show_time(max(seconds)) if seconds else ""
+    last = f"{max(seconds):.1f} s" if seconds else ""
     return f'<div class="ends"><span>{label}</span><div style="--own:var(--{colour})">{bars}</div><b>{last}</b></div>\n'
