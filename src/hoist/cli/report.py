@@ -44,9 +44,7 @@ def run_report(args: Namespace) -> int:
     """Make the page, and say where it is."""
     from hoist.report.verb import write_report
 
-    made = write_report(
-        args.records, args.output, scenario=args.scenario, language=args.lang, traces=args.traces
-    )
+    made = write_report(args.records, args.output, scenario=args.scenario, language=args.lang, traces=args.traces)
     print(said_of(made))
     return 0
 
@@ -54,4 +52,6 @@ def run_report(args: Namespace) -> int:
 def said_of(made: Report) -> str:
     """A line about a page that was written."""
     traces = f" and {show_count(made.traces, 'trace')}" if made.traces else ""
-    return printable(f"{made.path}: {show_count(made.records, 'record')}{traces}, {show_size(made.size)}; open it in a browser")
+    return printable(
+        f"{made.path}: {show_count(made.records, 'record')}{traces}, {show_size(made.size)}; open it in a browser"
+    )

@@ -87,7 +87,12 @@ def _panel(axes: Axes, store: Store, switch: str, files: Sequence[str], colour: 
             continue
         own = loader == HOIST
         axes.barh(
-            [at for at, _ in bars], [each.median for _, each in bars], _BAR, color=colour, alpha=1 if own else 0.38, linewidth=0
+            [at for at, _ in bars],
+            [each.median for _, each in bars],
+            _BAR,
+            color=colour,
+            alpha=1 if own else 0.38,
+            linewidth=0,
         )
         dots = [(seconds, at) for at, each in bars if len(each.seconds) > 1 for seconds in each.seconds]
         if dots:
@@ -151,7 +156,9 @@ def _curve(axes: Axes, curve: Curve, time_scale: float, colour: str) -> None:
     counts = [point.instances for point in points]
     slowest = [point.slowest / time_scale for point in points]
     axes.plot(counts, slowest, "o-", color=colour, markersize=5, linewidth=2)
-    axes.fill_between(counts, [point.p50 / time_scale for point in points], slowest, color=colour, alpha=0.16, linewidth=0)
+    axes.fill_between(
+        counts, [point.p50 / time_scale for point in points], slowest, color=colour, alpha=0.16, linewidth=0
+    )
     axes.plot(counts, [point.ideal / time_scale for point in points], "--", color=colour, linewidth=1)
 
 
@@ -182,6 +189,17 @@ class Spot:
     cost: float
 
 
+def _place(spot: Spot, spots: Sequence[Spot]) -> tuple[float, float]:
+    """Where a storage's name stands, in points from it: below, or where another one's would stand there too, elsewhere."""
+    high = max(each.cost for each in spots) or 1.0
+    same = [
+        each.kind
+        for each in spots
+        if each.way == "best" and 0.8 < each.seconds / spot.seconds < 1.25 and abs(each.cost - spot.cost) < 0.05 * high
+    ]
+    return ((0, -14), (0, 14), (28, 0), (-28, 0))[same.index(spot.kind) % 4]
+
+
 def scatter_chart(spots: Sequence[Spot], deadline: float, currency: str, width: int, name: str, label: str) -> str:
     """Cost a month against the p95 of a start."""
     figure = new_figure(width, 380 if width == WIDE else 320)
@@ -196,8 +214,8 @@ def scatter_chart(spots: Sequence[Spot], deadline: float, currency: str, width: 
         }
         axes.plot([spot.seconds], [spot.cost], linestyle="none", color=colour, **ways[spot.way])
         if spot.way == "best":
-            place = {"xytext": (0, -17), "textcoords": "offset points", "ha": "center", "fontweight": "bold"}
-            axes.annotate(spot.kind, (spot.seconds, spot.cost), color=colour, **place)
+            place = {"xytext": _place(spot, spots), "textcoords": "offset points", "fontweight": "bold"}
+            axes.annotate(spot.kind, (spot.seconds, spot.cost), color=colour, ha="center", va="center", **place)
     axes.axvline(deadline, color=COLOUR["ink"], linewidth=1, linestyle=":")
     axes.set_xscale("log")
     axes.margins(0.12)

@@ -12,7 +12,12 @@ from hoist.advise.scenario import Scenario
 from hoist.advise.sizing import Judged
 from hoist.advise.storages import PARTS
 
-_PARTS = {"image": "函数之外无需其他组件", "oss": "一个 Bucket", "accl": "一个 Bucket 和一个加速器", "nas": "一个文件系统和 VPC"}
+_PARTS = {
+    "image": "函数之外无需其他组件",
+    "oss": "一个 Bucket",
+    "accl": "一个 Bucket 和一个加速器",
+    "nas": "一个文件系统和 VPC",
+}
 _WHAT = {"storage": "存储", "accelerator": "加速器", "requests": "请求", "gpu": "加载期间的 GPU"}
 
 
@@ -28,7 +33,8 @@ def cells(advice: Advice) -> dict[str, dict[str, str]]:
         "cost": lambda judged, scenario: _cost(judged),
     }
     found = {
-        row: {kind: make(judged, advice.scenario) for kind, judged in advice.judged.items()} for row, make in makers.items()
+        row: {kind: make(judged, advice.scenario) for kind, judged in advice.judged.items()}
+        for row, make in makers.items()
     }
     found["in time"] = {kind: _in_time(advice, kind) for kind in advice.judged}
     return found
@@ -123,9 +129,14 @@ def _problem(here: Ranked, advice: Advice) -> str:
     if each.candidate.problem:
         most = each.candidate.used.get("most size")
         need = words.decimal_size(scenario.stored + (scenario.base_image if each.kind == "image" else 0))
-        return f"{need} 超过了{'镜像' if each.kind == 'image' else '文件系统'}的上限" + (f" {most.shown}。" if most else "。")
+        return f"{need} 超过了{'镜像' if each.kind == 'image' else '文件系统'}的上限" + (
+            f" {most.shown}。" if most else "。"
+        )
     if not each.in_time:
-        late, all = words.share(each.prediction.late), f"{scenario.instances:,} 个实例中" if scenario.instances > 1 else ""
+        late, all = (
+            words.share(each.prediction.late),
+            f"{scenario.instances:,} 个实例中" if scenario.instances > 1 else "",
+        )
         return f"{all}有 {late} 错过 {words.seconds(scenario.deadline)} 的时限。"
     assert scenario.budget is not None, "nothing else is a problem"
     budget = advice.facts.convert(scenario.budget.amount, scenario.budget.currency, scenario.currency)
@@ -149,7 +160,9 @@ def _wins(here: Ranked, other: Judged, scenario: Scenario) -> str:
 def _loses(place: Ranked, rival: Judged, scenario: Scenario) -> str:
     here, name = place.judged, place.decided_by.name if place.decided_by else ""
     if name == "start":
-        return f"启动耗时 p95 为 {_starts(here)}{_grown(here)}，{rival.kind} 为 {_starts(rival)}：{_cause(here, scenario)}"
+        return (
+            f"启动耗时 p95 为 {_starts(here)}{_grown(here)}，{rival.kind} 为 {_starts(rival)}：{_cause(here, scenario)}"
+        )
     if name == "cost":
         what = max(here.cost.parts, key=lambda part: here.cost.parts[part] - rival.cost.parts[part])
         more = words.money(here.cost.parts[what] - rival.cost.parts[what], scenario.currency)

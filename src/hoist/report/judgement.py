@@ -69,7 +69,9 @@ def _ranking(found: Advice, writer: Writer) -> str:
     for place, each in enumerate(found.ranked):
         why = writer.html(Text(found.reasons[each.kind], chinese.reason(found, place)))
         mark = "–" if each.problem else f"{place + 1}."
-        lines.append(f'<li><span>{mark}</span><b style="--own:var(--{each.kind})">{each.kind}</b><span>{why}</span></li>')
+        lines.append(
+            f'<li><span>{mark}</span><b style="--own:var(--{each.kind})">{each.kind}</b><span>{why}</span></li>'
+        )
     return f'<ul class="ranking">{"".join(lines)}</ul>\n'
 
 
@@ -117,7 +119,7 @@ def _phases(found: Advice, writer: Writer) -> str:
     able = [each for each in found.ranked if not each.judged.candidate.problem]
     whole = max(each.judged.prediction.p50 for each in able)
     used: dict[str, str] = {}
-    lines = f'<span></span>{axis(whole)}<span></span>'
+    lines = f"<span></span>{axis(whole)}<span></span>"
     for each in able:
         prediction = each.judged.prediction
         bars = ""
@@ -126,7 +128,9 @@ def _phases(found: Advice, writer: Writer) -> str:
                 colour = COLOURS.get(row.phase.name, "wait")
                 used.setdefault(row.phase.name, colour)
                 bars += "".join(piece(begin, end, whole, colour) for begin, end in row.pieces)
-        lines += f'<span>{each.kind}</span><div class="bars">{bars}</div><span class="n">{show_time(prediction.p50)}</span>'
+        lines += (
+            f'<span>{each.kind}</span><div class="bars">{bars}</div><span class="n">{show_time(prediction.p50)}</span>'
+        )
     names = [(colour, "", writer.html(known("phase", name))) for name, colour in used.items()]
     return f'<div class="phases">{lines}</div>\n{key(names)}'
 
@@ -150,7 +154,12 @@ def _facts(case: Case, writer: Writer) -> str:
     heads = [(mark, writer.say(f"advice.{name}")) for mark, name in (("breaks", "fact"), ("n", "value"))]
     heads += [(mark, writer.say(f"advice.{name}")) for mark, name in (("", "certainty"), ("breaks", "source"))]
     rows = [
-        [safe(fact.id), safe(fact.shown), writer.html(known("advice", fact.certainty)), safe(f"{fact.source}, {fact.read}")]
+        [
+            safe(fact.id),
+            safe(fact.shown),
+            writer.html(known("advice", fact.certainty)),
+            safe(f"{fact.source}, {fact.read}"),
+        ]
         for fact in used
     ]
     return (paragraph(writer.say("advice.learned", count=count)) if count else "") + table(heads, rows)
@@ -198,9 +207,7 @@ def trace_section_of(traces: Sequence[Trace], writer: Writer) -> str:
     if not traces:
         return ""
     shown = traces[-_MOST_TRACES:][::-1]
-    body = "".join(
-        trace_section(trace, trace.seconds, writer, opened=not number) for number, trace in enumerate(shown)
-    )
+    body = "".join(trace_section(trace, trace.seconds, writer, opened=not number) for number, trace in enumerate(shown))
     more = len(traces) - len(shown)
     body += paragraph(writer.say("waterfall.more", count=more)) if more else ""
     return section("waterfall.heading", paragraph(writer.say("waterfall.traced")) + body, writer, "traces")

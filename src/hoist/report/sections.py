@@ -80,9 +80,7 @@ def experiment_section(found: Experiment, number: int, material: Material, write
         id = f"switch-{number}-{switch}"
         about = writer.say(f"switch.about_{switch}", runs=found.runs)
         parts.append(f'<h3 id="{id}">{writer.say(f"switch.{switch}")}</h3>\n{paragraph(about)}')
-        draw = {
-            name: switch_chart(found, switch, width, colours, f"{id}-{name}", id) for name, width in WIDTHS.items()
-        }
+        draw = {name: switch_chart(found, switch, width, colours, f"{id}-{name}", id) for name, width in WIDTHS.items()}
         parts.append(figure(draw) + key(_loader_key(found.stores, writer)))
     parts.append(bullets(map(writer.html, _switch_notes(found))))
     parts.append(folded(writer.say("page.figures"), _switch_table(found, writer)))
@@ -268,29 +266,29 @@ def machine_section(material: Material, writer: Writer) -> str:
     machines: dict[str, list[Record]] = {}
     for record in material.records:
         machines.setdefault(json.dumps(record["machine"], sort_keys=True), []).append(record)
-    names = ("cpu", "cores", "memory", "gpu", "kernel", "packages", "dates", "records")
-    rows = [_machine(records, writer) for records in machines.values()]
-    marks = ("breaks", "n", "n", "", "breaks", "breaks", "whole", "n")
-    heads = [(mark, writer.say(f"machine.{name}")) for mark, name in zip(marks, names, strict=True)]
-    return section("machine.heading", table(heads, rows), writer, "machines")
+    body = "".join(_machine(records, writer) for records in machines.values())
+    return section("machine.heading", body, writer, "machines")
 
 
-def _machine(records: Sequence[Record], writer: Writer) -> list[str]:
+def _machine(records: Sequence[Record], writer: Writer) -> str:
     facts = records[0]["machine"]
     memory, packages = facts.get("memory_bytes"), facts.get("packages")
     software = packages if isinstance(packages, Mapping) else {}
     python = [f"Python {facts['python']}"] if facts.get("python") else []
-    shown: list[Said] = [
-        str(facts.get("cpu", "?")),
-        str(facts.get("cores", "?")),
-        show_size(memory) if isinstance(memory, int) else "?",
-        str(facts["gpu"]) if facts.get("gpu") else said("machine.no_gpu"),
-        str(facts.get("kernel", "?")),
-        ", ".join([*python, *(f"{name} {version}" for name, version in software.items())]),
-        dates(records),
-        f"{len(records):,}",
-    ]
-    return [writer.html(each) for each in shown]
+    shown: dict[str, Said] = {
+        "cpu": str(facts.get("cpu", "?")),
+        "cores": str(facts.get("cores", "?")),
+        "memory": show_size(memory) if isinstance(memory, int) else "?",
+        "gpu": str(facts["gpu"]) if facts.get("gpu") else said("machine.no_gpu"),
+        "kernel": str(facts.get("kernel", "?")),
+        "packages": ", ".join([*python, *(f"{name} {version}" for name, version in software.items())]),
+        "dates": dates(records),
+        "records": len(records),
+    }
+    lines = "".join(
+        f"<dt>{writer.say(f'machine.{name}')}</dt><dd>{writer.html(each)}</dd>" for name, each in shown.items()
+    )
+    return f'<dl class="machine">{lines}</dl>\n'
 
 
 def dates(records: Iterable[Record]) -> str:

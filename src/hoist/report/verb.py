@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoist.config import Config, load_config
-from hoist.errors import UsageError
+from hoist.errors import LocalError, UsageError
 from hoist.function.trace_file import read_traces
 from hoist.read.source import local_error
 from hoist.report.case import judge_case
@@ -51,6 +51,8 @@ def write_report(
     paths, target = [Path(each) for each in records], Path(output)
     if any(target.exists() and path.exists() and path.samefile(target) for path in paths):
         raise UsageError(f"{target} is one of the records: name another file for the page")
+    if not target.parent.is_dir():
+        raise LocalError(f"{target}: there is no folder {target.parent}")
     material = read_material(paths)
     found = read_traces(traces) if traces else ()
     case = judge_case(paths, material, Path(scenario) if scenario else None, config or load_config())

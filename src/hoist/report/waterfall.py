@@ -10,6 +10,9 @@ from hoist.function.waterfall import Row, rows, show_time, ticks
 from hoist.function.waterfall_html import COLOURS
 from hoist.report.strings import Writer, known, safe
 
+# From here on bars have no room for gaps between them.
+_MANY = 20
+
 
 def trace_section(trace: Trace, whole: float, writer: Writer, *, opened: bool) -> str:
     """One trace, folded or not, under the time scale `whole`."""
@@ -17,7 +20,7 @@ def trace_section(trace: Trace, whole: float, writer: Writer, *, opened: bool) -
     failed = "" if trace.outcome == DONE else f' <em class="bad">{writer.say(f"waterfall.{trace.outcome}")}</em>'
     error = f'<p class="error">{safe(trace.error)}</p>' if trace.error else ""
     return (
-        f"<details{' open' if opened else ''}><summary><span>{kind} {safe(trace.model)}{failed}</span>"
+        f'<details class="trace"{" open" if opened else ""}><summary><span>{kind} {safe(trace.model)}{failed}</span>'
         f"<b>{show_time(trace.seconds)}</b></summary>{error}{waterfall(rows(trace), whole, writer)}</details>\n"
     )
 
@@ -71,5 +74,6 @@ def piece(begin: float, end: float, whole: float, colour: str) -> str:
 def ends(label: str, seconds: Sequence[float], whole: float, colour: str) -> str:
     """When each of many instances was loaded: a thin bar each."""
     bars = "".join(f'<i style="width:{100 * each / whole:.2f}%"></i>' for each in sorted(seconds))
+    many = ' class="many"' if len(seconds) > _MANY else ""
     last = f"{max(seconds):.1f} s" if seconds else ""
-    return f'<div class="ends"><span>{label}</span><div style="--own:var(--{colour})">{bars}</div><b>{last}</b></div>\n'
+    return f'<div class="ends"><span>{label}</span><div{many} style="--own:var(--{colour})">{bars}</div><b>{last}</b></div>\n'

@@ -56,7 +56,9 @@ class Browser:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def _start(self, stack: ExitStack) -> None:
@@ -70,8 +72,8 @@ class Browser:
         stack.callback(os.close, self._answers)
         # Root may not have the sandbox; what is opened here is Hoist's own page.
         options = [*_OPTIONS, f"--user-data-dir={home}/profile", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        # The browser reads from descriptor 3 and writes to 4.
-        script = f'exec "$@" 3<&{asked} 4>&{answered}'
+        # The browser reads from descriptor 3 and writes to 4; dash takes no number above 9 behind <&.
+        script = f'exec "$@" 3</proc/self/fd/{asked} 4>/proc/self/fd/{answered}'
         process = subprocess.Popen(
             ["sh", "-c", script, "sh", program, *options, "about:blank"],
             pass_fds=(asked, answered),
@@ -89,7 +91,9 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
-        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads), eventsEnabled=True)
+        self._call(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads), eventsEnabled=True
+        )
 
     def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a page in a window of so many CSS pixels, and wait until it has been painted."""
@@ -108,7 +112,9 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; a promise's when it is kept. Raises RuntimeError for what it throws."""
-        found = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
+        found = self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         if "exceptionDetails" in found:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
