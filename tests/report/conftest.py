@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from report_making import experiment, herds, write
+from report_traces import TRACES
 
 from hoist.config import Config
 from hoist.report.verb import write_report
 from hoist.testing.browser import Browser
-from report_making import experiment, herds, write
-from report_traces import TRACES
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens alone, in both languages and both colours, wide and narrow, and hands out its records."""
+"""The page in a real browser: it opens alone, in both languages and colours, wide and narrow, and gives its records."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_making import experiment, herd, herds, switch, write
 
 from hoist.config import Config
 from hoist.report.verb import write_report
 from hoist.testing.browser import Browser
-from report_making import experiment, herd, herds, switch, write
 
 EVIL = "<script>window.evil=1</script>"
 SHOWN = "[...document.querySelectorAll('main span[lang]')].filter(e => e.checkVisibility()).map(e => e.lang)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from report_making import experiment, herds, write
 
 from hoist.cli import main
 from hoist.cli.measure import DEMO_REPORT, _report
-from report_making import experiment, herds, write
 
 
 def test_a_page_and_a_line_about_it(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_making import experiment, herds, switch, write
 
 from hoist.errors import FileNotFound, InvalidFile, UsageError
 from hoist.report.material import read_material
-from report_making import experiment, herds, switch, write
 
 GOOD = switch("nas", "a.ckpt", "hoist", "first", 0, 1.0, 1 << 30)
 HERD = herds()[2]

@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from report_making import experiment, herds, switch, write
 
 from hoist.config import Config
 from hoist.errors import UsageError
 from hoist.report.charts import shortened
 from hoist.report.drawing import COLOUR, colours_of
 from hoist.report.verb import write_report
-from report_making import experiment, herds, switch, write
 
 MOST_BYTES = 2_000_000
 VOID = {"meta", "link", "br", "img", "input"}

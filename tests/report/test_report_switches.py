@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_making import GIB, experiment, switch
 
 from hoist.report.material import Material, read_material
 from hoist.report.switches import experiments, real_size
-from report_making import GIB, experiment, switch, write
 
 
 def material(*files: list[Any]) -> Material:

@@ -22,8 +22,9 @@ def add_to(root: Root) -> None:
         "report",
         run_report,
         "Make one page of what was measured, and of what it means for your fleet",
-        about="The page needs no network and no server: first and second switch, the herd's curve, waterfalls, the storages\n"
-        "compared, cost against start time, and the records themselves. Records are what hoist bench and hoist demo write.",
+        about="The page needs no network and no server: first and second switch, the herd's curve, waterfalls, the\n"
+        "storages compared, cost against start time, and the records themselves. Records are what\n"
+        "hoist bench and hoist demo write.",
         examples=(
             "hoist report figures.jsonl -o report.html",
             "hoist report switch.jsonl herd.jsonl --scenario case.toml --traces traces.jsonl --lang zh",

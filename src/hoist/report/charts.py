@@ -96,7 +96,14 @@ def _panel(axes: Axes, store: Store, switch: str, files: Sequence[str], colour: 
         )
         dots = [(seconds, at) for at, each in bars if len(each.seconds) > 1 for seconds in each.seconds]
         if dots:
-            axes.scatter(*zip(*dots, strict=True), s=7, color=COLOUR["ink"], linewidths=0, alpha=0.7)
+            axes.scatter(
+                [seconds for seconds, _ in dots],
+                [at for _, at in dots],
+                s=7,
+                color=COLOUR["ink"],
+                linewidths=0,
+                alpha=0.7,
+            )
         for at, each in bars:
             axes.annotate(
                 digits(each.median),
@@ -214,8 +221,10 @@ def scatter_chart(spots: Sequence[Spot], deadline: float, currency: str, width: 
         }
         axes.plot([spot.seconds], [spot.cost], linestyle="none", color=colour, **ways[spot.way])
         if spot.way == "best":
-            place = {"xytext": _place(spot, spots), "textcoords": "offset points", "fontweight": "bold"}
-            axes.annotate(spot.kind, (spot.seconds, spot.cost), color=colour, ha="center", va="center", **place)
+            place: dict[str, Any] = {"xytext": _place(spot, spots), "textcoords": "offset points"}
+            axes.annotate(
+                spot.kind, (spot.seconds, spot.cost), color=colour, fontweight="bold", ha="center", va="center", **place
+            )
     axes.axvline(deadline, color=COLOUR["ink"], linewidth=1, linestyle=":")
     axes.set_xscale("log")
     axes.margins(0.12)

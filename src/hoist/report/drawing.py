@@ -27,7 +27,7 @@ WIDE: Final = 1000
 WIDTHS: Final = {"wide": WIDE, "narrow": _NARROW}
 """Two drawings of each figure, in CSS pixels: one for desks, one for phones."""
 POINTS: Final = 72
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 11.5,

@@ -59,7 +59,7 @@ def read_material(paths: Iterable[Path]) -> Material:
     """
     found: dict[str, list[Record]] = {}
     for path in dict.fromkeys(paths):
-        records = list(read_records(path))
+        records: list[Record] = list(read_records(path))
         for number, record in enumerate(records, 1):
             problem = _problem(record)
             if problem:

@@ -99,8 +99,9 @@ def _whole(body: str, material: Material, writer: Writer) -> str:
     first = writer.languages[0]
     title = said("page.title")
     titles = "".join(f' data-{language}="{safe(title.of(language))}"' for language in writer.languages)
+    shown = f'data-show="{first}" data-languages="{" ".join(writer.languages)}"'
     return (
-        f'<!doctype html>\n<html lang="{LANGUAGES[first]}" data-show="{first}" data-languages="{" ".join(writer.languages)}">\n'
+        f'<!doctype html>\n<html lang="{LANGUAGES[first]}" {shown}>\n'
         f'<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'

@@ -217,7 +217,12 @@ def _late(herd: Herd) -> Iterator[Text]:
         for deadline, late in point.late.items():
             if late:
                 seconds = f"{herd.deadlines[deadline] / herd.time_scale:.0f} s"
-                values = {"storage": name, "late": f"{late:g}", "name": _deadline(deadline), "seconds": seconds}
+                values: dict[str, Said] = {
+                    "storage": name,
+                    "late": f"{late:g}",
+                    "name": _deadline(deadline),
+                    "seconds": seconds,
+                }
                 yield said("herd.late", count=point.instances, **values)
 
 
@@ -240,11 +245,12 @@ def _ends(herd: Herd, material: Material, colours: Mapping[str, str], writer: Wr
     """Of the largest number from each storage, when each instance of its last run was loaded."""
     setting = (herd.how, herd.model_size, herd.scale, herd.time_scale, herd.size, herd.start_jitter)
     names = ("how", "model_size", "scale", "time_scale", "size", "start_jitter")
+    measured = (record for record in material.records if record["bench"] == "herd" and "skipped" not in record)
     last: dict[str, Record] = {}
-    for record in material.records:
-        if record["bench"] == "herd" and "skipped" not in record and tuple(record[n] for n in names) == setting:
-            if record["instances"] >= last.get(record["storage"], record)["instances"]:
-                last[record["storage"]] = record
+    for record in measured:
+        same = tuple(record[name] for name in names) == setting
+        if same and record["instances"] >= last.get(record["storage"], record)["instances"]:
+            last[record["storage"]] = record
     several = [record for record in last.values() if len(record["seconds"]) > 1]
     if not several:
         return ""

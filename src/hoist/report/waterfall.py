@@ -76,4 +76,5 @@ def ends(label: str, seconds: Sequence[float], whole: float, colour: str) -> str
     bars = "".join(f'<i style="width:{100 * each / whole:.2f}%"></i>' for each in sorted(seconds))
     many = ' class="many"' if len(seconds) > _MANY else ""
     last = f"{max(seconds):.1f} s" if seconds else ""
-    return f'<div class="ends"><span>{label}</span><div{many} style="--own:var(--{colour})">{bars}</div><b>{last}</b></div>\n'
+    bars = f'<div{many} style="--own:var(--{colour})">{bars}</div>'
+    return f'<div class="ends"><span>{label}</span>{bars}<b>{last}</b></div>\n'
