@@ -27,6 +27,12 @@ class Case:
     learned: Sequence[Fact]
     size_measured: bool
 
+    @property
+    def measured(self) -> list[str]:
+        """The storages that the records tell a rate of."""
+        kinds = {fact.id.split(".")[1] for fact in self.learned if fact.id.count(".") > 1}
+        return [kind for kind in self.advice.judged if kind in kinds]
+
 
 def judge_case(paths: Sequence[Path], material: Material, scenario: Path | None, config: Config) -> Case | None:
     """Advise by shipped facts, what the records tell over them, and the user's own over both; None without any size.

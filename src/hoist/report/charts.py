@@ -54,8 +54,13 @@ def switch_chart(found: Experiment, switch: str, width: int, colours: Mapping[st
         axes.tick_params(axis="y", length=0, labelcolor=COLOUR["ink"], labelleft=number % columns == 0)
         axes.tick_params(axis="x", labelbottom=True)
     # Room for the figures at the bars' ends.
-    measured = (each for store in stores for key, each in store.measured.items() if key[2] == switch)
-    high = max(value for each in measured for value in each.seconds) or 1.0
+    measured = (
+        each
+        for store in stores
+        for (_, loader, which), each in store.measured.items()
+        if which == switch and loader in (HOIST, store.beside)
+    )
+    high = max((value for each in measured for value in each.seconds), default=0.0) or 1.0
     panels[0, 0].set_xlim(0, high * (1.22 if columns < 3 else 1.4))
     panels[0, 0].set_ylim(len(files) - 0.4, -0.6)
     return to_svg(figure, name, label)

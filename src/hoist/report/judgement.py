@@ -59,6 +59,9 @@ def _case(found: Advice) -> Text:
 def _assumed(case: Case) -> Iterator[Text]:
     if case.size_measured:
         yield said("advice.size_of")
+    others = [kind for kind in case.advice.judged if kind not in case.measured]
+    if case.measured and others:
+        yield said("advice.some_measured", measured=listed(case.measured), others=listed(others))
     names = [name.replace("_", "-") for name in _TOLD if name in case.advice.scenario.assumed]
     if names:
         yield said("advice.assumed", fields=listed(names))

@@ -71,7 +71,10 @@ def _advised(case: Case | None) -> Iterator[tuple[Said, Said]]:
     if case and case.advice.winner.problem:
         yield said("tile.none_fits"), said("tile.no_storage")
     elif case:
-        yield known("kind", case.advice.winner.kind), said("tile.recommended")
+        kind = case.advice.winner.kind
+        doubtful = case.measured and kind not in case.measured
+        why = said("tile.recommended_unmeasured", kind=kind) if doubtful else said("tile.recommended")
+        yield known("kind", kind), why
 
 
 def _compared(measured: Sequence[Experiment], switch: str) -> Iterator[tuple[Said, Said]]:

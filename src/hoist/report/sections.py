@@ -78,7 +78,8 @@ def experiment_section(found: Experiment, number: int, material: Material, write
         if not any(each[2] == switch for store in found.stores for each in store.measured):
             continue
         id = f"switch-{number}-{switch}"
-        about = writer.say(f"switch.about_{switch}", runs=found.runs)
+        about = f"switch.about_{switch}"
+        about = writer.say(about, runs=found.runs) if found.runs > 1 else writer.say(f"{about}_1")
         parts.append(f'<h3 id="{id}">{writer.say(f"switch.{switch}")}</h3>\n{paragraph(about)}')
         draw = {name: switch_chart(found, switch, width, colours, f"{id}-{name}", id) for name, width in WIDTHS.items()}
         parts.append(figure(draw) + key(_loader_key(found.stores, writer)))
