@@ -97,7 +97,9 @@ class _Fleet:
             if due <= at:
                 if due == inf:
                     return
-                for number in medium.take(due):
+                done = medium.take(due)
+                self._unlink(due, done)
+                for number in done:
                     self._fetched(due, number)
                 continue
             at, code = heappop(events)
@@ -161,26 +163,29 @@ class _Fleet:
         if self._linked:
             host = self._hosts.of(number)
             host.flows[number] = None
-            self._relink(now, host, number)
+            self._relink(now, host, but=number)
             cap = self._hosts.cap(host, cap)
         self._medium.enter(now, number, size, self._models[number], cap)
 
-    def _relink(self, now: float, host: Host, but: int) -> None:
+    def _relink(self, now: float, host: Host, but: int = -1) -> None:
         """The link of the host has one more or less to carry."""
         for each in host.flows:
             if each != but:
                 self._medium.change(now, each, self._hosts.cap(host, self._caps[each]))
 
-    def _unlink(self, now: float, number: int) -> None:
-        self._flowing[number] = 0
+    def _unlink(self, now: float, numbers: list[int]) -> None:
+        """They read no more, and leave the links of their hosts to the others there."""
+        for number in numbers:
+            self._flowing[number] = 0
         if self._linked:
-            host = self._hosts.of(number)
-            del host.flows[number]
-            self._relink(now, host, number)
+            hosts = {id(host): host for host in map(self._hosts.of, numbers)}
+            for number in numbers:
+                del self._hosts.of(number).flows[number]
+            for host in hosts.values():
+                self._relink(now, host)
 
     def _fetched(self, now: float, number: int) -> None:
         """Its bytes are there, also for who waited for them on its host."""
-        self._unlink(now, number)
         model = self._models[number]
         size = self._sizes[model]
         if self._shares:
@@ -218,7 +223,7 @@ class _Fleet:
         if self._flowing[number]:
             left = self._medium.leave(now, number)
             self._storage_bytes -= left
-            self._unlink(now, number)
+            self._unlink(now, [number])
             if self._shares:
                 self._hand_over(now, number, left)
         elif self._times.served[number] == inf:
