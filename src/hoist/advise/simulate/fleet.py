@@ -37,7 +37,8 @@ class _Fleet:
         links = _drawn(Random(f"links {given.seed}"), [weight for _, weight in given.links], count)
         caps = [min(storage.instance_rate, rate) for rate, _ in given.links]
         self._caps = array("d", [caps[link] for link in links])
-        self._setups = _setups(given, count)
+        self._slowness = _slowness(given, count)
+        self._jitters = _start_jitters(given, count)
         self._waits = Random(f"retries {given.seed}")
         self._hosts = Hosts(
             count=given.hosts, per_host=given.instances_per_host, link=given.host_link, room=given.host_cache_size
@@ -127,8 +128,9 @@ class _Fleet:
         if not self._attempts[number]:
             times.started[number] = at
         times.began[number] = at
-        provided = times.provided[number] = at + given.provision
-        ready = times.ready[number] = provided + self._setups[number]
+        slow = self._slowness[number]
+        provided = times.provided[number] = at + given.provision * slow
+        ready = times.ready[number] = provided + given.storage.setup_seconds * slow + self._jitters[number]
         if given.deadline < inf:
             until = at + given.deadline
             self._events_add(until, number * 4 + _OVERDUE)
@@ -209,7 +211,7 @@ class _Fleet:
         if loaded - began >= given.deadline:
             return
         times.loaded[number] = loaded
-        self._gpu_seconds += loaded - began
+        self._gpu_seconds += loaded - times.provided[number]
         if loaded > self._end:
             self._end = loaded
         if self._places is not None:
@@ -228,10 +230,10 @@ class _Fleet:
                 self._hand_over(now, number, left)
         elif self._times.served[number] == inf:
             self._hosts.of(number).coming[self._models[number]].waiting.remove(number)
-        self._gpu_seconds += given.deadline
         self._lost += 1
         self._end = max(self._end, now)
         times = self._times
+        self._gpu_seconds += max(0.0, now - times.provided[number])
         for each in (times.provided, times.ready, times.served, times.fetched):
             each[number] = min(each[number], now)
         if self._attempts[number] < given.retries:
@@ -265,20 +267,24 @@ class _Fleet:
             self._places += 1
 
 
-def _setups(given: SimulationInput, count: int) -> array[float]:
-    """Seconds of set-up and start jitter of each instance: the former log-normal, as no set-up takes less than nothing."""
-    storage = given.storage
-    found = array("d", [storage.setup_seconds]) * count
-    if storage.jitter and storage.setup_seconds:
-        spread = sqrt(log(1 + storage.jitter**2))
+def _slowness(given: SimulationInput, count: int) -> array[float]:
+    """By how much each instance's provision and set-up take longer than the mean: log-normal, so never less than nothing."""
+    found = array("d", [1.0]) * count
+    jitter = given.storage.jitter
+    if jitter and (given.storage.setup_seconds or given.provision):
+        spread = sqrt(log(1 + jitter**2))
         draw = Random(f"set-up {given.seed}").lognormvariate
         for number in range(count):
-            found[number] *= draw(-spread * spread / 2, spread)
-    if given.start_jitter:
-        chance, most = Random(f"start jitter {given.seed}").random, given.start_jitter
-        for number in range(count):
-            found[number] += most * chance()
+            found[number] = draw(-spread * spread / 2, spread)
     return found
+
+
+def _start_jitters(given: SimulationInput, count: int) -> array[float]:
+    """For how long each waits besides."""
+    if not given.start_jitter:
+        return array("d", [0.0]) * count
+    chance, most = Random(f"start jitter {given.seed}").random, given.start_jitter
+    return array("d", [most * chance() for _ in range(count)])
 
 
 def _drawn(random: Random, weights: list[float], count: int) -> array[int]:

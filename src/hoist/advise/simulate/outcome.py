@@ -23,7 +23,7 @@ PHASES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is paid for: instance seconds from start to loaded (those of lost starts too), bytes and reads of models.
+    """What is paid for: instance seconds from when an instance is there to when it has loaded (lost starts too), and bytes.
 
     `storage_bytes` are what instances read of the storage (or of the read cache), `origin_bytes` what left the place
     behind it; without a read cache both are the same.
