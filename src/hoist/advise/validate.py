@@ -8,15 +8,16 @@ cores are a resource like its links). The bandwidths are those that the herd was
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
 from statistics import median
 from typing import Any
 
 from hoist.advise.performance import Performance
 from hoist.advise.simulate import Burst, Model, SimulationInput, simulate
+from hoist.bench.comparison import markdown_table
 from hoist.bench.herd_figures import Curve, Herd, herds
-from hoist.errors import UsageError
+from hoist.errors import InvalidFile, UsageError
 
 Record = Mapping[str, Any]
 _GIB = 1 << 30
@@ -80,12 +81,17 @@ class Validation:
 def validate(records: Iterable[Record]) -> list[Validation]:
     """Predicted beside measured, for each setting of the herds in `records`.
 
-    Raises UsageError where there is no herd, or none that has one instance alone and several.
+    Raises UsageError where there is no herd, or none that has one instance alone and several; InvalidFile for a record
+    that lacks what those of this Hoist have.
     """
     kept = [dict(record) for record in records]
     cores = _cores(kept)
     found = []
-    for herd in herds(kept):
+    try:
+        measured = herds(kept)
+    except KeyError as error:
+        raise InvalidFile(f"a record of a herd has no {error}: another Hoist made it; measure again") from None
+    for herd in measured:
         rows = [row for curve in herd.curves.values() for row in _rows(herd, curve, cores)]
         if rows:
             title = f"{herd.model_size / _GIB:.2f} GiB, bandwidths at {herd.scale:g}, times at {herd.time_scale:.3f}, {herd.how}"
@@ -170,3 +176,69 @@ def _predicted(herd: Herd, curve: Curve, performance: Performance, count: int) -
     ]
     totals = [simulate(each).total for each in given]
     return median(each.p50 for each in totals), median(each.most for each in totals)
+
+
+def validation_rows(found: Validation) -> list[list[str]]:
+    """Headings, and a row for each number of instances of each storage."""
+    rows = [
+        [
+            "storage",
+            "instances",
+            "p50 predicted",
+            "measured",
+            "error",
+            "max predicted",
+            "measured",
+            "error",
+            "machine busy",
+        ]
+    ]
+    for row in found.rows:
+        rows.append(
+            [
+                row.storage,
+                f"{row.instances}",
+                f"{row.predicted_p50:.2f} s",
+                f"{row.measured_p50:.2f} s",
+                f"{row.p50_error:+.0%}",
+                f"{row.predicted_most:.2f} s",
+                f"{row.measured_most:.2f} s",
+                f"{row.most_error:+.0%}",
+                f"{row.busy:.0%}",
+            ]
+        )
+    return rows
+
+
+def validation_notes(found: Validation) -> list[str]:
+    """What the rows say together, beside what they shall."""
+    p50, most = found.median_errors
+    return [
+        f"median error: of the p50 {p50:.1%}, of the max {most:.1%} (at most {MEDIAN_ERROR:.0%} each); "
+        f"the worst of all {found.worst_error:.1%} (at most {WORST_ERROR:.0%}): {'met' if found.met else 'NOT met'}",
+        "calibrated by one instance alone of each storage and the bandwidths of the links; those rows are left out",
+    ]
+
+
+def validation_markdown(found: Sequence[Validation]) -> list[str]:
+    """The same as Markdown."""
+    lines = ["# The simulator beside measured herds", ""]
+    for each in found:
+        headings, *rows = validation_rows(each)
+        lines += [f"### {each.title}", "", *markdown_table(headings, rows), ""]
+        lines += [*(f"- {note}" for note in validation_notes(each)), ""]
+    return lines[:-1]
+
+
+def validation_json(found: Validation) -> dict[str, Any]:
+    """As `--json` has it."""
+    p50, most = found.median_errors
+    rows = [{**asdict(row), "p50_error": row.p50_error, "most_error": row.most_error} for row in found.rows]
+    return {
+        "title": found.title,
+        "median_p50_error": p50,
+        "median_most_error": most,
+        "worst_error": found.worst_error,
+        "met": found.met,
+        "rows": rows,
+    }

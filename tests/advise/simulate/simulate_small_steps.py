@@ -82,7 +82,9 @@ class Steps:
             got = each.got + rate * step
             if self.origin and each.got < self.sizes[each.model]:
                 # The second read begins after the first; nobody is ahead of what is there.
-                got = min(got, max(each.got, fronts[each.model])) if fronts[each.model] < self.sizes[each.model] else got
+                got = (
+                    min(got, max(each.got, fronts[each.model])) if fronts[each.model] < self.sizes[each.model] else got
+                )
             if got >= each.size - 1e-6:
                 each.done = now + step * (each.size - each.got) / max(got - each.got, 1e-12)
             each.got = got

@@ -15,7 +15,10 @@ from hoist.advise.simulate.medium import Direct, Medium
 from hoist.advise.simulate.read_cache import ReadCache
 
 classes = st.lists(
-    st.tuples(st.floats(0.1, 1e3) | st.just(inf), st.integers(0, 6)), min_size=1, max_size=6, unique_by=lambda each: each[0]
+    st.tuples(st.floats(0.1, 1e3) | st.just(inf), st.integers(0, 6)),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda each: each[0],
 )
 
 
@@ -160,7 +163,9 @@ def test_a_reader_who_leaves_has_what_it_read_and_what_came_is_kept() -> None:
 def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
     cached = data.draw(st.booleans())
     sizes = [40.0, 90.0]
-    medium: Medium = ReadCache(70.0, 25.0, sizes, room=data.draw(st.sampled_from([50.0, 1e9]))) if cached else Direct(70.0)
+    medium: Medium = (
+        ReadCache(70.0, 25.0, sizes, room=data.draw(st.sampled_from([50.0, 1e9]))) if cached else Direct(70.0)
+    )
     now, given_bytes, active, number = 0.0, 0.0, {}, 0
     for _ in range(data.draw(st.integers(1, 25))):
         until = now + data.draw(st.floats(0, 3))
@@ -181,7 +186,9 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
             assert 0 <= left <= active[flow] * (1 + 1e-9)
             given_bytes += active.pop(flow) - left
         elif active:
-            medium.change(now, data.draw(st.sampled_from(sorted(active))), data.draw(st.sampled_from([10.0, 20.0, 60.0])))
+            medium.change(
+                now, data.draw(st.sampled_from(sorted(active))), data.draw(st.sampled_from([10.0, 20.0, 60.0]))
+            )
     while medium.due() < inf:
         now = medium.due()
         for flow in medium.take(now):

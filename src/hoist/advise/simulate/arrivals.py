@@ -63,27 +63,34 @@ class Schedule(_Drawn):
 
     def times(self, random: Random) -> array[float]:
         """Those of all steps, merged."""
-        return array(
-            "d", sorted(at + over * n / count for at, count, over in self.steps for n in range(count))
-        )
+        return array("d", sorted(at + over * n / count for at, count, over in self.steps for n in range(count)))
 
 
 @dataclass(frozen=True, slots=True)
 class Poisson(_Drawn):
-    """Independent ones, `rate` a second on average, for `seconds`."""
+    """Independent ones, `rate` a second on average, for `seconds`; with `count` it is so many that came, at random moments."""
 
     rate: float
     seconds: float
+    count: int | None = None
+
+    @classmethod
+    def of(cls, count: int, seconds: float) -> Poisson:
+        """Exactly so many."""
+        return cls(count / seconds if seconds > 0 else 0.0, seconds, count)
 
     def __post_init__(self) -> None:
-        if not (self.rate > 0 and self.seconds > 0):
+        if not (self.rate > 0 and 0 < self.seconds < float("inf")):
             raise UsageError("Poisson arrivals have a rate and a length above 0")
-        _check(max(1, int(self.rate * self.seconds)), 0.0)
+        _check(max(1, int(self.rate * self.seconds)) if self.count is None else self.count, 0.0)
 
     def times(self, random: Random) -> array[float]:
-        """Drawn gap by gap."""
+        """Drawn gap by gap; one at least, as there is no fleet without."""
+        if self.count is not None:
+            chance, seconds = random.random, self.seconds
+            return array("d", sorted([seconds * chance() for _ in range(self.count)]))
         found, at, rate, draw = array("d"), 0.0, self.rate, random.expovariate
-        while (at := at + draw(rate)) < self.seconds:
+        while (at := at + draw(rate)) < self.seconds or not found:
             found.append(at)
         return found
 

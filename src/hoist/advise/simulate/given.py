@@ -74,10 +74,14 @@ class SimulationInput:
                 raise UsageError(f"{name} is above 0, not {value:g}")
         if self.instances_per_host < 1 or (self.hosts is not None and self.hosts < 1):
             raise UsageError("there is one host at least, and one instance on it")
-        if self.retries < 0 or not all(0 <= each < inf for each in (self.provision, self.start_jitter, self.retry_wait)):
+        if self.retries < 0 or not all(
+            0 <= each < inf for each in (self.provision, self.start_jitter, self.retry_wait)
+        ):
             raise UsageError("retries, waits and the time of provision are 0 or more")
         if min(self.storage.instance_rate, self.storage.total_rate, self.host_link, *(r for r, _ in self.links)) == inf:
-            raise UsageError("say the bandwidth of the storage, of an instance, or of its link: without one nothing takes time")
+            raise UsageError(
+                "say the bandwidth of the storage, of an instance, or of its link: without one nothing takes time"
+            )
 
     @property
     def shares_hosts(self) -> bool:

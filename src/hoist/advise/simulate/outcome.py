@@ -136,7 +136,9 @@ class Outcome:
         read = _integral(self.curve, at)
         origin = _integral(self.origin_curve or self.curve, at)
         return [
-            Sample(at[n], *(each[n] for each in counts), (read[n + 1] - read[n]) / step, (origin[n + 1] - origin[n]) / step)
+            Sample(
+                at[n], *(each[n] for each in counts), (read[n + 1] - read[n]) / step, (origin[n + 1] - origin[n]) / step
+            )
             for n in range(steps)
         ]
 
