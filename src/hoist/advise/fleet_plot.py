@@ -22,7 +22,7 @@ _POINTS = 400
 
 
 def plot_fleets(outcomes: Sequence[Outcome], deadline: float, path: Path) -> None:
-    """Draw the outcomes of one fleet on several storages. Raises UsageError and LocalError as check_plot, PermissionDenied."""
+    """Draw the outcomes of one fleet on several storages. Raises as check_plot does, and PermissionDenied."""
     check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -36,7 +36,8 @@ def plot_fleets(outcomes: Sequence[Outcome], deadline: float, path: Path) -> Non
         _draw_series(over_time, rates, each, colour)
     if deadline < inf:
         starts.axvline(deadline, color=_GREY, linewidth=0.8, linestyle=":")
-        starts.annotate(f"deadline, {deadline:g} s", (deadline, 0.02), (3, 0), textcoords="offset points", color=_GREY)
+        place = {"textcoords": "offset points", "ha": "right", "color": _GREY}
+        starts.annotate(f"deadline, {deadline:g} s", (deadline, 0.02), (-3, 0), **place)
     starts.set_xscale("log")
     starts.set_xlabel("seconds until loaded")
     starts.set_ylabel("part of the instances")

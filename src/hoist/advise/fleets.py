@@ -25,8 +25,8 @@ class FleetOptions:
     """What a fleet does over time, beside what a scenario says of it. Rates are bytes a second, times seconds.
 
     `scale_out` None: as facts know the platform. `rates` are bandwidths of storages in place of those of facts, and
-    `origin_rate` that behind the accelerator; `accelerator_size` is what it keeps (None: what is provisioned). With `retries`
-    an instance that is over the deadline is ended and started again so often; None: it is only counted.
+    `origin_rate` that behind the accelerator; `accelerator_size` is what it keeps (None: what is provisioned). With
+    `retries` an instance that is over the deadline is ended and started again so often; None: it is only counted.
     """
 
     arrivals: Arrivals

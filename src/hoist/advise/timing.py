@@ -34,7 +34,7 @@ STORAGES = (
 )
 WORKS = {
     "each for itself": "one instance a host; all storages but the image's are overrun",
-    "hosts, deadlines": "eight instances a host with one link and a host cache; who is late by 300 s is started again, twice",
+    "hosts, deadlines": "eight instances a host with one link and a host cache; who is over 300 s is started again, twice",
 }
 
 

@@ -1,8 +1,9 @@
 """The simulator beside measured herds: calibrated by one instance alone, it says how long many take. Pure.
 
-From the record of one instance of each storage comes what does not depend on how many there are: its set-up, the headers of
-frames, what a cold read cache takes off its origin's link, and CPU seconds a byte (all hosts of a herd are one machine, whose
-cores are a resource like its links). The bandwidths are those that the herd was told to have. Nothing else is taken from records.
+From the record of one instance of each storage comes what does not depend on how many there are: its set-up, the
+headers of frames, what a cold read cache takes off its origin's link, and CPU seconds a byte (all hosts of a herd are one
+machine, whose cores are a resource like its links). The bandwidths are those that the herd was told to have. Nothing else
+is taken from records.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def validate(records: Iterable[Record]) -> list[Validation]:
     for herd in measured:
         rows = [row for curve in herd.curves.values() for row in _rows(herd, curve, cores)]
         if rows:
-            title = f"{herd.model_size / _GIB:.2f} GiB, bandwidths at {herd.scale:g}, times at {herd.time_scale:.3f}, {herd.how}"
-            found.append(Validation(title, tuple(rows)))
+            scales = f"bandwidths at {herd.scale:g}, times at {herd.time_scale:.3f}"
+            found.append(Validation(f"{herd.model_size / _GIB:.2f} GiB, {scales}, {herd.how}", tuple(rows)))
     if not found:
         raise UsageError("no herd to compare with: hoist bench herd --instances 1,2,4 --record FILE makes one")
     return found

@@ -334,7 +334,7 @@ def _show(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
     )
     print(
         f"\n{show_count(outcomes[0].usage.instances, 'instance')}, {show_size(scenario.size)} each; late: not loaded "
-        f"{show_seconds(scenario.deadline, whole=True)} after they were asked for; {scenario.currency}: GPU time until loaded"
+        f"{show_seconds(scenario.deadline, whole=True)} after they were asked for; {scenario.currency}: GPU time of that"
     )
     for each in outcomes:
         if each.lost_starts:

@@ -8,7 +8,7 @@ from math import inf
 
 
 def max_min(caps: Sequence[float], groups: Sequence[int], links: Mapping[int, float], capacity: float) -> list[float]:
-    """Max-min fair rates by progressive filling: all rise alike, and stop at their cap, their group's link, or the capacity."""
+    """Max-min fair rates by progressive filling: all rise alike, up to their cap, their group's link, or the capacity."""
     rates = [0.0] * len(caps)
     rising = set(range(len(caps)))
     while rising:
@@ -45,7 +45,7 @@ class Reader:
 
 @dataclass
 class Steps:
-    """A storage with `capacity`, `link` for each host; behind a read cache if there is an `origin`, for models of `sizes`."""
+    """A storage with `capacity`, a `link` for each host; a read cache if there is an `origin`, for models of `sizes`."""
 
     capacity: float
     link: float = inf

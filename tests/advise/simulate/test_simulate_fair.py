@@ -8,8 +8,8 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from simulate_small_steps import Reader, Steps, max_min
+
 from hoist.advise.simulate.fair import Queue, Shares
 from hoist.advise.simulate.medium import Direct, Medium
 from hoist.advise.simulate.read_cache import ReadCache

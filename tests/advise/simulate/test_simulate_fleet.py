@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulate_small_steps import Reader, Steps
 
 from hoist.advise.performance import Performance
 from hoist.advise.simulate import (
@@ -24,7 +25,6 @@ from hoist.advise.simulate import (
     simulate,
 )
 from hoist.errors import UsageError
-from simulate_small_steps import Reader, Steps
 
 OSS = Performance(
     kind="oss",

@@ -68,7 +68,7 @@ class Schedule(_Drawn):
 
 @dataclass(frozen=True, slots=True)
 class Poisson(_Drawn):
-    """Independent ones, `rate` a second on average, for `seconds`; with `count` it is so many that came, at random moments."""
+    """Independent ones, `rate` a second on average, for `seconds`; with `count` exactly so many came."""
 
     rate: float
     seconds: float
@@ -175,10 +175,9 @@ class ScaleOut:
         found, tolerance = array("d", times), (self.burst - 1) * step
         # When the bucket would be full again, less one token each (GCRA): exact for starts in order.
         due = -float("inf")
-        for number, at in enumerate(times):
-            if at < due - tolerance:
-                at = found[number] = due - tolerance
-            due = (due if due > at else at) + step
+        for number, asked in enumerate(times):
+            at = found[number] = max(asked, due - tolerance)
+            due = max(due, at) + step
         return found
 
 

@@ -1,9 +1,9 @@
 """Max-min fair shares of one capacity, kept up to date at a cost that does not grow with the number of flows.
 
-Flows with one cap form a class: at any time all of them have one rate, so a class needs a single clock, the bytes that each of
-its flows has been given since the clock began. A flow of `size` bytes that begins when the clock says C is done when it
-says C + size, whatever happens to the rates in between: its place in a queue never changes. A flow that comes or goes costs
-one step over the classes, of which there are few (the distinct caps), and its own place in a heap.
+Flows with one cap form a class: at any time all of them have one rate, so a class needs a single clock, the bytes that
+each of its flows has been given since the clock began. A flow of `size` bytes that begins when the clock says C is done
+when it says C + size, whatever happens to the rates in between: its place in a queue never changes. A flow that comes or
+goes costs one step over the classes, of which there are few (the distinct caps), and its own place in a heap.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Coming:
 
 
 class Host:
-    """One host: `flows` are those that its link carries, `coming` the models on their way, `left` what is missing of others."""
+    """`flows` are those that its link carries, `coming` the models on their way, `left` what is missing of others."""
 
     __slots__ = ("_there", "_used", "coming", "flows", "left")
 

@@ -73,7 +73,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Times:
-    """Moments by instance: asked for, started for the first and the last time, provided, ready to read, served, fetched, loaded.
+    """Moments by instance: asked for, started first and last, provided, ready to read, served, fetched, loaded.
 
     They never go back from one to the next; `loaded` is inf for those that never did, and then what is before it is as far
     as the last start came (the rest: when that was ended).

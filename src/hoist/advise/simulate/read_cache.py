@@ -1,9 +1,10 @@
 """A storage behind a read cache: what is missing comes from the origin once, for all who wait for it.
 
-A model that is being brought has a *front*: how far its bytes are there. Readers behind the front read what is there at their own
-share; those who catch up with it go on at its speed, and are done with it. All fronts advance alike, at the least of what the
-origin gives each, of what the cache's own link gives a reader, and of the fastest reader's cap. So one clock serves all
-fronts, and a reader of a class catches up when the clock of its class is ahead of it by as much as it was behind.
+A model that is being brought has a *front*: how far its bytes are there. Readers behind the front read what is there at
+their own share; those who catch up with it go on at its speed, and are done with it. All fronts advance alike, at the
+least of what the origin gives each, of what the cache's own link gives a reader, and of the fastest reader's cap. So one
+clock serves all fronts, and a reader of a class catches up when the clock of its class is ahead of it by as much as it
+was behind.
 """
 
 from __future__ import annotations
