@@ -6,7 +6,7 @@ word on small models. They are not used to rank. Assumptions that differ are put
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hoist.advise.scenario import Scenario
@@ -39,13 +39,15 @@ def guide(scenario: Scenario) -> tuple[str, tuple[str, ...]]:
     return "on-demand instances: a performance file system", ("nas",)
 
 
-def compare(scenario: Scenario, winner: str, winner_of: Callable[[Scenario], str]) -> Folklore:
-    """The guide beside the computation; `winner_of` ranks another scenario."""
+def compare(
+    scenario: Scenario, winner: str, reasons: Mapping[str, str], winner_of: Callable[[Scenario], str]
+) -> Folklore:
+    """The guide beside the computation, which has `reasons`; `winner_of` ranks another scenario."""
     rule, recommends = guide(scenario)
     if winner in recommends:
         return Folklore(rule, recommends, agrees=True)
     found = [why for why, other in _assumptions(scenario) if winner_of(other) in recommends]
-    why = found[0] if found else f"the figures above put {winner} first, whichever of the guide's assumptions is made"
+    why = found[0] if found else "; ".join(f"{kind} {reasons[kind].removesuffix('.')}" for kind in recommends)
     return Folklore(rule, recommends, agrees=False, why=why)
 
 

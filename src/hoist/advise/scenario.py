@@ -29,7 +29,8 @@ class Scenario:
 
     `size` is what one start loads, `models` how many of that size are kept, and `shared` the part of a version that the
     next one shares with it. `instances` start at once in each of `regions`; `starts` is how often one starts, in all
-    regions together; `bursts` how often all start by a schedule. `assumed` names the fields that nobody gave.
+    regions together; `bursts` how often all start at once, the other starts come one by one. `assumed` names the fields
+    that nobody gave.
     """
 
     size: int
@@ -64,9 +65,19 @@ class Scenario:
         return self.size * self.models
 
     @property
+    def update_bytes(self) -> int:
+        """What an update brings that the version before has not."""
+        return round(self.size * (1 - self.shared))
+
+    @property
     def starts_a_month(self) -> float:
         """Starts of instances in a month, in all regions."""
         return self.starts * MONTH_SECONDS
+
+    @property
+    def burst_starts_a_month(self) -> float:
+        """Those of them that come with others at once."""
+        return min(self.starts, self.bursts * self.instances * len(self.regions)) * MONTH_SECONDS
 
     @property
     def updates_a_month(self) -> float:

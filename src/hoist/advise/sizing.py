@@ -62,7 +62,8 @@ def judge(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals, amoun
     """One storage of one size."""
     found = candidate(kind, facts, scenario, amount)
     predicted = predict(found, scenario, arrivals)
-    return Judged(found, predicted, cost(found, predicted, facts, scenario))
+    alone = predict(found, scenario, arrivals, 1)
+    return Judged(found, predicted, cost(found, predicted, alone, facts, scenario))
 
 
 def size_storage(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals) -> Sizing:

@@ -157,11 +157,12 @@ class _Maker:
 
     def _region_fact(self, region: str) -> Fact:
         place = "mainland" if region.startswith("cn-") and region != "cn-hongkong" else "abroad"
-        for name in (region, place, "any"):
-            found = self._facts.find(f"{self._scenario.platform}.oss.rate.{name}")
-            if found:
-                return found
-        return self._facts.fact(f"{self._scenario.platform}.oss.rate.{region}")
+        id = f"{self._scenario.platform}.oss.rate."
+        found = [fact for name in (region, place, "any") if (fact := self._facts.find(id + name))]
+        if not found:
+            return self._facts.fact(id + region)
+        # What somebody measured or said counts before what was published.
+        return next((fact for fact in found if fact.certainty in ("measured", "given")), found[0])
 
     def _setup(self, kind: str) -> dict[str, float]:
         """Phases before the first byte: the platform's own, and network access where the storage needs it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hoist.cli.advise import add_fields, case_fields, given_facts
+from hoist.cli.facts import add_facts
 from hoist.cli.parser import Root, add_json, completes
 from hoist.cli.text import print_json, print_table, printable, show_count, show_seconds, show_size
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from hoist.advise.scenario import Scenario
     from hoist.advise.simulate import Arrivals, Outcome, ScaleOut
     from hoist.advise.validate import Validation
+    from hoist.advise.verb import Case
     from hoist.cli.parser import Parser
 
 GROUP = "advise"
@@ -44,11 +47,10 @@ def add_to(root: Root) -> None:
     add = parser.add_argument
     completes(add("scenario", metavar="SCENARIO", nargs="?", help="a TOML file; options go before it"), "file")
     add("--storage", action="append", default=[], metavar="KIND", help="image, nas, oss or accl (default: all)")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the scenario, as link=5Gbit/s")
-    add("--size", metavar="SIZE", help="the model, as 4GiB")
-    completes(
-        add("--facts", action="append", default=[], metavar="FILE", help="facts in place of shipped ones"), "file"
-    )
+    add_fields(parser)
+    add_facts(parser)
+    text = "one fact, as gpu.cu-price=0.00003USD/CU; may be repeated"
+    add("--fact", action="append", default=[], metavar="ID=VALUE", help=text)
     _add_arrivals(parser)
     _add_fleet(parser)
     add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
@@ -62,8 +64,8 @@ def add_to(root: Root) -> None:
 
 def _add_arrivals(parser: Parser) -> None:
     add = parser.add_argument
-    add("-n", "--instances", type=int, metavar="N", help="how many are asked for (default: the scenario's)")
-    add("--over", metavar="TIME", help="at random moments of this time (Poisson), in place of all at once")
+    text = "the instances are asked for at random moments of this time (Poisson), in place of all at once"
+    add("--over", metavar="TIME", help=text)
     add("--even", action="store_true", help="with --over: evenly in place of at random")
     add(
         "--at",
@@ -87,7 +89,6 @@ def _add_fleet(parser: Parser) -> None:
     add("--scale-out", metavar="BURST,RATE", help="so many at once, then a rate, as 100,5/s; or off (default: facts)")
     add("--most", type=int, metavar="N", help="so many instances at a time; needs --lifetime")
     add("--lifetime", metavar="TIME", help="how long an instance lives once it has loaded")
-    add("--instances-per-host", type=int, metavar="N", help="they share its caches and link (default: the scenario's)")
     add("--hosts", type=int, metavar="N", help="starts go in turn to so many hosts, which stay (default: new hosts)")
     add("--host-link", metavar="RATE", help="the link of a host, for all its instances")
     add("--host-cache", choices=("on", "off"), help="Hoist's (default: on with the loader hoist)")
@@ -118,8 +119,9 @@ def run_simulate(args: Namespace) -> int:
         from hoist.advise.fleet_plot import check_plot
 
         check_plot(Path(args.plot))
-    scenario, facts = _scenario(args)
-    given = fleets(tuple(dict.fromkeys(args.storage)) or KINDS, scenario, facts, _options(args, scenario))
+    case = _case(args)
+    scenario = case.scenario
+    given = fleets(tuple(dict.fromkeys(args.storage)) or KINDS, scenario, case.facts, _options(args, case))
     outcomes = simulate_each(given, os.cpu_count() or 1)
     if args.plot:
         from hoist.advise.fleet_plot import plot_fleets
@@ -137,34 +139,26 @@ def run_simulate(args: Namespace) -> int:
     return 0
 
 
-def _scenario(args: Namespace) -> tuple[Scenario, Any]:
-    from pathlib import Path
+def _case(args: Namespace) -> Case:
+    from hoist.advise.verb import read_case
+    from hoist.config import load_config
 
-    from hoist.advise.facts import known_facts
-    from hoist.advise.scenario import make_scenario, parse_fields, read_scenario
-    from hoist.errors import UsageError
-
-    values: dict[str, Any] = {}
-    if args.scenario:
-        values |= parse_fields(read_scenario(Path(args.scenario)), args.scenario)
-    texts: dict[str, Any] = {}
-    for word in args.set:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"--set {word}: write FIELD=VALUE")
-        texts[name] = text
-    for name in ("size", "instances", "instances_per_host"):
-        if getattr(args, name) is not None:
-            texts[name] = getattr(args, name)
-    values |= parse_fields(texts, "options")
+    fields = case_fields(args)
     models = _models(args)
-    if "size" not in values and models:
-        values["size"] = int(max(model.size for model in models))
-    if args.instances_per_host:
-        # Of a fleet that starts over time, not of those of one moment.
-        values["instances"] = max(values.get("instances", 1), args.instances_per_host)
-    facts = known_facts([Path(file) for file in args.facts])
-    return make_scenario(values, facts), facts
+    if models and fields["size"] is None:
+        # Set-up and rest are those of the largest one.
+        fields["size"] = f"{int(max(model.size for model in models))}B"
+    if not args.scenario and fields["instances"] is None:
+        # Of a fleet over time there is no number that is there at once.
+        fields["instances"] = fields["instances_per_host"]
+    return read_case(
+        None,
+        scenario=args.scenario,
+        fields=fields,
+        config=load_config(),
+        facts=args.facts,
+        given=given_facts(args.fact),
+    )
 
 
 def _models(args: Namespace) -> tuple[Any, ...]:
@@ -185,15 +179,15 @@ def _models(args: Namespace) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _options(args: Namespace, scenario: Scenario) -> FleetOptions:
+def _options(args: Namespace, case: Case) -> FleetOptions:
     from math import inf
 
     from hoist.advise.fleets import FleetOptions
 
     return FleetOptions(
-        arrivals=_arrivals(args, scenario),
+        arrivals=_arrivals(args, case.scenario),
         models=_models(args),
-        scale_out=_scale_out(args, scenario),
+        scale_out=_scale_out(args, case),
         rates=dict(_rate(word) for word in args.storage_rate),
         origin_rate=_quantity(args.origin_rate, "rate", "--origin-rate", None),
         accelerator_size=_quantity(args.accelerator_size, "size", "--accelerator-size", None),
@@ -239,7 +233,7 @@ def _arrivals(args: Namespace, scenario: Scenario) -> Arrivals:
         raise UsageError(f"arrivals come by one of --{' and --'.join(ways)}, not by both")
     if args.even and not args.over:
         raise UsageError("--even says how instances come --over a time: give that too")
-    count = args.instances or scenario.instances
+    count = scenario.instances
     if args.trace:
         path = Path(args.trace)
         try:
@@ -268,10 +262,9 @@ def _step(word: str) -> tuple[float, int, float]:
     return begin, int(count), _quantity(over, "time", "--at", None) if slash else 0.0
 
 
-def _scale_out(args: Namespace, scenario: Scenario) -> ScaleOut | None:
+def _scale_out(args: Namespace, case: Case) -> ScaleOut | None:
     from math import inf
 
-    from hoist.advise.facts import known_facts
     from hoist.advise.fleets import scale_out_of
     from hoist.advise.simulate import ScaleOut
     from hoist.errors import UsageError
@@ -289,9 +282,8 @@ def _scale_out(args: Namespace, scenario: Scenario) -> ScaleOut | None:
     if args.most is None:
         return found
     from dataclasses import replace
-    from pathlib import Path
 
-    base = found or scale_out_of(known_facts([Path(file) for file in args.facts]), scenario)
+    base = found or scale_out_of(case.facts, case.scenario)
     return replace(base, most=args.most, lifetime=_quantity(args.lifetime, "time", "--lifetime", inf))
 
 
