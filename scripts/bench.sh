@@ -41,6 +41,9 @@ accelerator=benchmarks/records/$day-accelerator.jsonl
 rm -f "$accelerator"
 echo "== accelerator: hoist bench accelerator"
 "$hoist" bench accelerator --repeat "${REPEAT:-3}" --record "$accelerator" ${FOLDER:+--folder "$FOLDER"}
+# The simulator beside that herd, and how long it takes itself.
+"$hoist" simulate --validate "$herd" --markdown benchmarks/simulator.md
+"$hoist" simulate --timing
 "$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
