@@ -12,12 +12,9 @@ from hoist.advise.cost import gpu_second
 from hoist.advise.facts import Facts
 from hoist.advise.predict import arrivals_of
 from hoist.advise.scenario import Scenario
-from hoist.advise.simulate import Arrivals, Model, Outcome, ScaleOut, SimulationInput, Usage, simulate
+from hoist.advise.simulate import Arrivals, Model, Outcome, ScaleOut, SimulationInput, Usage
 from hoist.advise.storages import KINDS, Candidate, candidate
 from hoist.errors import UsageError
-
-# Below this it is over sooner than another process has started.
-_WORTH_A_PROCESS = 20_000
 
 
 @dataclass(frozen=True)
@@ -96,23 +93,6 @@ def _fleet(found: Candidate, scenario: Scenario, facts: Facts, options: FleetOpt
 
 def _gpu_cost(second: float, usage: Usage) -> float:
     return second * usage.gpu_seconds
-
-
-def simulate_each(given: Sequence[SimulationInput], processes: int = 1) -> list[Outcome]:
-    """The outcome of each, in their order; large ones in so many processes at once."""
-    large = given and _instances(given[0].arrivals) >= _WORTH_A_PROCESS
-    if processes < 2 or len(given) < 2 or not large:
-        return [simulate(each) for each in given]
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(min(processes, len(given))) as pool:
-        return list(pool.map(simulate, given))
-
-
-def _instances(arrivals: Arrivals) -> int:
-    from random import Random
-
-    return len(arrivals.times(Random(0)))
 
 
 def outcome_json(given: SimulationInput, outcome: Outcome, deadline: float, steps: int = 0) -> dict[str, Any]:

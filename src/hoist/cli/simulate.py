@@ -109,10 +109,10 @@ def run_simulate(args: Namespace) -> int:
         return _validate(args)
     if args.timing:
         return _time(args)
-    import os
     from pathlib import Path
 
-    from hoist.advise.fleets import fleets, outcome_json, simulate_each
+    from hoist.advise.fleets import fleets, outcome_json
+    from hoist.advise.simulate import simulate
     from hoist.advise.storages import KINDS
 
     if args.plot:
@@ -122,7 +122,7 @@ def run_simulate(args: Namespace) -> int:
     case = _case(args)
     scenario = case.scenario
     given = fleets(tuple(dict.fromkeys(args.storage)) or KINDS, scenario, case.facts, _options(args, case))
-    outcomes = simulate_each(given, os.cpu_count() or 1)
+    outcomes = [simulate(each) for each in given]
     if args.plot:
         from hoist.advise.fleet_plot import plot_fleets
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from hoist.advise.facts import known_facts
-from hoist.advise.fleets import FleetOptions, fleets, simulate_each
+from hoist.advise.fleets import FleetOptions, fleets
 from hoist.advise.predict import arrivals_of, predict
 from hoist.advise.scenario import make_scenario
-from hoist.advise.simulate import Burst
+from hoist.advise.simulate import Burst, simulate
 from hoist.advise.storages import KINDS, candidate
 
 
@@ -30,7 +30,7 @@ def test_many_at_once_take_what_the_formula_says(fields: dict[str, Any]) -> None
     facts = known_facts()
     scenario = make_scenario(fields, facts)
     given = fleets(KINDS, scenario, facts, FleetOptions(Burst(scenario.instances), seed=1))
-    for kind, outcome in zip(KINDS, simulate_each(given), strict=True):
+    for kind, outcome in zip(KINDS, map(simulate, given), strict=True):
         predicted = predict(candidate(kind, facts, scenario), scenario, arrivals_of(facts, scenario))
         # The formula starts its clock when the platform begins an instance; so does this.
         times = outcome.times

@@ -63,6 +63,14 @@ class Shares:
     def reshare(self) -> None:
         """Share anew: classes with small caps get them, and what they leave is shared alike by the others."""
         left, counts, caps, rates = self.capacity, self.counts, self.caps, self.rates
+        if len(counts) == 1 and counts[0]:
+            # As below; most fleets are of one class.
+            share, cap = left / counts[0], caps[0]
+            capped = cap <= share
+            self.level = inf if capped else share
+            rates[0] = cap if capped else share
+            self.total = rates[0] * counts[0]
+            return
         flows = sum(counts)
         self.level = inf
         total = 0.0

@@ -147,8 +147,9 @@ class Direct:
         for number, queue in enumerate(queues):
             if shares.counts[number]:
                 taken = queue.take(shares.clocks[number])
-                shares.counts[number] -= len(taken)
-                done += taken
+                if taken:
+                    shares.counts[number] -= len(taken)
+                    done += taken
         for flow in done:
             del self._of[flow]
         self._plan()
