@@ -129,6 +129,14 @@ def test_a_late_reader_catches_up_with_the_front_and_is_done_with_it() -> None:
     assert play(medium, [Reader(0.0, 100.0, 50.0), Reader(7.0, 100.0, 50.0)]) == pytest.approx([10.0, 10.0])
 
 
+def test_a_reader_that_has_a_part_already_is_as_far_as_that() -> None:
+    medium = ReadCache(1000.0, 10.0, [100.0])
+    # The front is at 50 when one comes that has 30: it catches up at 52, 0.4 seconds later, and goes on with it.
+    readers = [Reader(0.0, 100.0, 10.0), Reader(5.0, 70.0, 60.0), Reader(5.0, 20.0, 60.0)]
+    assert play(medium, readers) == pytest.approx([10.0, 10.0, 10.0])
+    assert medium.origin_bytes == pytest.approx(100.0)
+
+
 def test_a_read_cache_drops_what_was_read_least_recently() -> None:
     medium = ReadCache(1e6, 1e6, [100.0] * 3, room=200.0)
     order = [0, 1, 0, 2, 0, 1]

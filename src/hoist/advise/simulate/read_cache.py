@@ -69,13 +69,14 @@ class ReadCache:
         reader = self._readers[flow] = _Reader(model, kind)
         self._of_model.setdefault(model, set()).add(flow)
         if self._need(model):
-            whole = self._sizes[model]
             missing = self._fronts.marks[model] - self._clock
-            if missing >= whole:
-                self._join_front(flow, reader, size - whole)
+            # Less than the model is its end, more is a second read.
+            first = min(size, self._sizes[model])
+            if missing >= first:
+                self._join_front(flow, reader, size - first)
             else:
                 self._read(flow, reader, size)
-                self._chase(flow, reader, whole - missing)
+                self._chase(flow, reader, first - missing)
         else:
             self._read(flow, reader, size)
         self._plan()
