@@ -39,12 +39,16 @@ def plot_fleets(outcomes: Sequence[Outcome], deadline: float, path: Path) -> Non
         place = {"textcoords": "offset points", "ha": "right", "color": _GREY}
         starts.annotate(f"deadline, {deadline:g} s", (deadline, 0.02), (-3, 0), **place)
     starts.set_xscale("log")
+    low, high = starts.get_xlim()
+    ticks = [t for t in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 36000, 86400) if low <= t <= high]
+    starts.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    starts.minorticks_off()
     starts.set_xlabel("seconds until loaded")
     starts.set_ylabel("part of the instances")
     over_time.set_xlabel("seconds")
     over_time.set_ylabel("instances loaded (grey: asked for)")
     rates.set_xlabel("seconds")
-    rates.set_ylabel("GB/s read (dashed: from the origin)")
+    rates.set_ylabel("GB/s read (dashed: by the origin)")
     for axes in (starts, over_time, rates):
         axes.grid(visible=True, alpha=0.25)
     handles, labels = over_time.get_legend_handles_labels()
@@ -69,7 +73,10 @@ def _draw_series(over_time: Axes, rates: Axes, outcome: Outcome, colour: str) ->
     series = outcome.series(_STEPS)
     seconds = [each.second for each in series]
     over_time.plot(seconds, [each.asked for each in series], color=_GREY, linewidth=0.8)
-    over_time.plot(seconds, [each.loaded for each in series], color=colour, label=outcome.kind)
+    # A sample is of the begin of its step; the last one has loaded at the end.
+    whole = outcome.usage.instances - outcome.failed
+    loaded = [*(each.loaded for each in series), whole]
+    over_time.plot([*seconds, outcome.usage.seconds], loaded, color=colour, label=outcome.kind)
     rates.plot(seconds, [each.storage_rate / 1e9 for each in series], color=colour)
     if outcome.origin_curve is not None:
         rates.plot(seconds, [each.origin_rate / 1e9 for each in series], "--", color=colour, linewidth=0.9)
