@@ -17,11 +17,12 @@ _RESIZED_HOURS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one storage in all regions, in one currency. `unpriced` names what no fact has a price for, `used` are
-    the facts that were.
+    """Of one storage in all regions, in one currency. `unpriced` names what no fact has a price for, `used` are the facts
+    that were.
 
     `upkeep` is how many actions a month somebody has to take beside publishing: copies to each region's file system, images
-    rebuilt. `gpu_second` is the price of one, and `alone_seconds` are those of a start that comes alone. `resized` is whether the accelerator is its full size only for scheduled starts.
+    rebuilt. `gpu_second` is the price of one, and `alone_seconds` are those of a start that comes alone. `resized` is
+    whether the accelerator is its full size only for scheduled starts.
     """
 
     currency: str

@@ -84,14 +84,15 @@ def _between(
 
 
 def _in_starts(first: Judged, second: Judged, scenario: Scenario) -> list[Crossing]:
-    """Where the dearer storage pays, as each start that comes alone spends less of a GPU. In starts a day."""
+    """Where the dearer storage pays, as each start that comes alone spends less of a GPU, in starts a day. None where all
+    come by a schedule."""
     per_start = [each.cost.alone_seconds * each.cost.gpu_second for each in (first, second)]
     # What does not depend on these starts: the total without them.
     fixed = [
         each.cost.total - own * scenario.starts_a_month for each, own in zip((first, second), per_start, strict=True)
     ]
     saved, dearer = per_start[0] - per_start[1], fixed[1] - fixed[0]
-    if abs(dearer) < _WORTH or not saved or dearer / saved <= 0:
+    if scenario.mode == "provisioned" or abs(dearer) < _WORTH or not saved or dearer / saved <= 0:
         return []
     a_day = dearer / saved / (MONTH_SECONDS / 86400)
     cheap, fast = (first, second) if dearer > 0 else (second, first)

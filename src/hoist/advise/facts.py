@@ -46,7 +46,7 @@ class Fact:
     @property
     def shown(self) -> str:
         """The value as its source has it: `600 MB/s`."""
-        number = f"{self.value:,.10g}"
+        number = f"{self.value:,.9f}".rstrip("0").rstrip(".")
         return number if self.unit in ("count", "ratio") else f"{number} {self.unit}"
 
     def is_old(self, today: date) -> bool:

@@ -44,8 +44,8 @@ class Prediction:
     """Starts of one storage, in seconds from when the platform begins an instance.
 
     `phases` are those of the median instance, and sum up to `p50`; `late` is the part that misses the deadline;
-    `all_ready` is when the last one of all is ready, from when the first begins. `billed` is the mean of what is paid
-    for: all but `provision`. `ideal` is the load model's time where all begin at once.
+    `all_ready` is when the last one of all is ready, from when the first begins (the median of that). `billed` is the mean
+    of what is paid for: all but `provision`. `ideal` is the load model's time, where all begin to read at once.
     """
 
     p50: float
@@ -116,7 +116,8 @@ def predict(candidate: Candidate, scenario: Scenario, arrivals: Arrivals, instan
         p95=_at(seconds, 0.95),
         p99=_at(seconds, 0.99),
         late=(_SAMPLES - bisect_right(seconds, scenario.deadline)) / _SAMPLES,
-        all_ready=max(ends) + rest,
+        # The last of so many: the time that all of them are under in half of all cases.
+        all_ready=_at(ends, max(0.5 ** (1 / count), 0.5)) + rest,
         billed=sum(total - provision * setup for total, setup, _ in found) / _SAMPLES,
         ideal=performance.setup_seconds + fetch + rest,
         phases=_phases(candidate, *found[ceil(0.5 * _SAMPLES) - 1]),

@@ -35,10 +35,10 @@ def rate(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """`0.3 s`, `16.9 s`, `715 s`, `38 min`."""
+    """`0.3 s`, `16.9 s`, `715 s`, `46 min`."""
     if value < 100:
         return f"{value:.1f} s"
-    return f"{value:,.0f} s" if value < 3600 else f"{value / 60:,.0f} min"
+    return f"{value:,.0f} s" if value < 1000 else f"{value / 60:,.0f} min"
 
 
 def money(value: float, currency: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hoist.cli.facts import print_facts
 from hoist.cli.text import print_table, printable
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hoist.advise.scenario import Scenario
     from hoist.advise.sizing import Judged, Sizing
 
-_WIDEST, _NARROWEST = 110, 60
+_WIDEST, _NARROWEST = 110, 80
 _PHASES = ("provision", "network", "fetch", "deserialize", "transfer", "warmup")
 _AFTER = ("deserialize", "transfer", "warmup")
 _SHOWN = 0.05
@@ -231,19 +232,26 @@ def _sizings(found: Advice) -> Iterator[str]:
 def _sizing(found: Advice, kind: str, sizing: Sizing) -> str:
     from hoist.advise import words
 
-    least, enough = sizing.least, sizing.enough
+    least, enough, cheapest = sizing.least, sizing.enough, sizing.cheapest
     most, wanted = found.most_in_time.get(kind, 0), found.scenario.instances
     carries = f"{most:,} at once" if 0 < most < 1 << 17 else "any number at once" if most else "not even one"
     now = f"{carries}, no larger than the models" if kind in ("nas", "accl") else carries
-    if enough is least:
-        return f"{now}: enough"
-    if enough is None:
+    if enough is None or cheapest is None:
         late = f"{now}; {words.share(least.prediction.late)} of {wanted:,} are late"
         return late + (f", and no size up to {words.decimal_size(sizing.most)} mends it" * (kind in ("nas", "accl")))
-    what = "of accelerator" if kind == "accl" else "stored, most of it only for its bandwidth"
-    hour = ", for the hour of each scheduled start" if enough.cost.resized else ""
-    price = words.money(enough.cost.total, enough.cost.currency)
-    return f"{now}; {wanted:,} take {words.decimal_size(enough.amount)} {what}{hour}: {price} a month in all"
+    parts = [f"{now}: enough" if enough is least else f"{now}; {wanted:,} take {_priced(enough)}"]
+    if cheapest is not enough:
+        parts.append(f"cheaper is {_priced(cheapest)}, as it saves GPU seconds")
+    return "; ".join(parts)
+
+
+def _priced(each: Judged) -> str:
+    from hoist.advise import words
+
+    what = "of accelerator" if each.kind == "accl" else "stored, most of it only for its bandwidth"
+    hour = ", for the hour of each scheduled start" if each.cost.resized else ""
+    price = words.money(each.cost.total, each.cost.currency)
+    return f"{words.decimal_size(each.amount)} {what}{hour} ({price} a month in all)"
 
 
 def _notes(found: Advice) -> Iterator[str]:
@@ -287,6 +295,5 @@ def _print_explanations(found: Advice) -> None:
         for line in explain(found, each.kind):
             _wrapped(line.lstrip(), "      ", "    " if line.startswith(" ") else "  ")
     print()
-    rows: Sequence[tuple[str, ...]] = [(fact.id, fact.shown, fact.certainty, fact.read) for fact in found.used]
-    print_table(("FACT", ">VALUE", "CERTAINTY", "READ"), rows)
+    print_facts(found.used)
     print("\nhoist facts show ID has the source of each.")

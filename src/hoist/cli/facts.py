@@ -9,7 +9,7 @@ from hoist.cli.text import print_json, print_table, printable, show_count
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     from hoist.advise.facts import Fact, Facts
@@ -109,6 +109,18 @@ def _mark(fact: Fact, today: date) -> str:
 
 
 def _print_list(found: Sequence[Fact], today: date) -> None:
+    print_facts(found)
+    doubtful = sum(bool(_mark(fact, today)) for fact in found)
+    print(
+        f"{chr(10) if found else ''}{show_count(len(found), 'fact')}, {doubtful} of them unverified or older than a year"
+    )
+
+
+def print_facts(found: Iterable[Fact]) -> None:
+    """A table of facts, what they are of as headings, and what should be checked marked."""
+    from datetime import date
+
+    today = date.today()
     groups: dict[str, list[Fact]] = {}
     for fact in sorted(found, key=lambda fact: fact.id):
         groups.setdefault(fact.id.partition(".")[0], []).append(fact)
@@ -120,10 +132,6 @@ def _print_list(found: Sequence[Fact], today: date) -> None:
             rows.append((f"  {fact.id.partition('.')[2]}", fact.shown, certainty, fact.read))
     if rows:
         print_table(("FACT", ">VALUE", "CERTAINTY", "READ"), rows)
-    doubtful = sum(bool(_mark(fact, today)) for fact in found)
-    print(
-        f"{chr(10) if rows else ''}{show_count(len(found), 'fact')}, {doubtful} of them unverified or older than a year"
-    )
 
 
 def run_show(args: Namespace) -> int:
