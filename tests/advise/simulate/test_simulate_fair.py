@@ -174,7 +174,8 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
     medium: Medium = (
         ReadCache(70.0, 25.0, sizes, room=data.draw(st.sampled_from([50.0, 1e9]))) if cached else Direct(70.0)
     )
-    now, given_bytes, active, number = 0.0, 0.0, {}, 0
+    now, given_bytes, number = 0.0, 0.0, 0
+    active: dict[int, float] = {}
     for _ in range(data.draw(st.integers(1, 25))):
         until = now + data.draw(st.floats(0, 3))
         while medium.due() <= until:

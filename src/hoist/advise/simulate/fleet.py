@@ -51,7 +51,7 @@ class _Fleet:
         )
         # A second read that is the page cache's.
         self._memory_reads = storage.reads - given.medium_reads
-        self._times = Times(asked, *(array("d", asked) for _ in range(6)), array("d", [inf]) * count)
+        self._times = Times.of(asked)
         self._attempts = array("l", [0]) * count
         self._flowing = bytearray(count)
         self._places = given.scale_out.most

@@ -55,8 +55,8 @@ class Distribution:
         if first == min(values) == max(values):
             return cls(len(values), first, first, first, first, first)
         ranked = sorted(values)
-        at = [ranked[ceil(part * len(ranked)) - 1] for part in (0.5, 0.95, 0.99)]
-        return cls(len(ranked), sum(ranked) / len(ranked), *at, ranked[-1])
+        p50, p95, p99 = (ranked[ceil(part * len(ranked)) - 1] for part in (0.5, 0.95, 0.99))
+        return cls(len(ranked), sum(ranked) / len(ranked), p50, p95, p99, ranked[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,16 @@ class Times:
     served: array[float]
     fetched: array[float]
     loaded: array[float]
+
+    @classmethod
+    def of(cls, asked: array[float]) -> Times:
+        """Of instances that have only been asked for."""
+
+        def same() -> array[float]:
+            return array("d", asked)
+
+        never = array("d", [inf]) * len(asked)
+        return cls(asked, same(), same(), same(), same(), same(), same(), never)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +142,17 @@ class Outcome:
         step = end / steps if end > 0 else 1.0
         at = [step * n for n in range(steps + 1)]
         ranked = [sorted(each) for each in (self.times.asked, self.times.started, self.times.loaded)]
-        counts = [[bisect_right(each, moment) for moment in at] for each in ranked]
+        asked, started, loaded = ([bisect_right(each, moment) for moment in at] for each in ranked)
         read = _integral(self.curve, at)
         origin = _integral(self.origin_curve or self.curve, at)
         return [
             Sample(
-                at[n], *(each[n] for each in counts), (read[n + 1] - read[n]) / step, (origin[n + 1] - origin[n]) / step
+                second=at[n],
+                asked=asked[n],
+                started=started[n],
+                loaded=loaded[n],
+                storage_rate=(read[n + 1] - read[n]) / step,
+                origin_rate=(origin[n + 1] - origin[n]) / step,
             )
             for n in range(steps)
         ]
