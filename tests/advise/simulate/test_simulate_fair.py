@@ -129,6 +129,31 @@ def test_a_late_reader_catches_up_with_the_front_and_is_done_with_it() -> None:
     assert play(medium, [Reader(0.0, 100.0, 50.0), Reader(7.0, 100.0, 50.0)]) == pytest.approx([10.0, 10.0])
 
 
+def test_who_waits_asleep_gets_what_came_meanwhile_when_it_wakes() -> None:
+    medium = ReadCache(1000.0, 10.0, [100.0], look_again=3.0)
+    # The first streams. The second wakes at 3, has caught up at 3.75, wakes at 6.75, has caught up at 7.5 with 75, and wakes
+    # at 10.5: all is there, and the rest takes half a second.
+    done = play(medium, [Reader(0.0, 100.0, 50.0), Reader(0.0, 100.0, 50.0)])
+    assert done == pytest.approx([10.0, 11.0])
+    assert medium.origin_bytes == pytest.approx(100.0)
+
+
+def test_sleepers_go_on_when_the_one_who_streams_leaves() -> None:
+    medium = ReadCache(1000.0, 10.0, [100.0], look_again=3.0)
+    medium.enter(0.0, 0, 100.0, 0, 50.0)
+    medium.enter(0.0, 1, 100.0, 0, 50.0)
+    medium.enter(0.0, 2, 100.0, 0, 50.0)
+    assert medium.leave(2.0, 0) == pytest.approx(80.0)
+    done = {}
+    while medium.due() < inf:
+        now = medium.due()
+        done |= dict.fromkeys(medium.take(now), now)
+    # One of them streams from when it has caught up, and is done with the front.
+    assert min(done.values()) == pytest.approx(10.0)
+    assert max(done.values()) < 14.0
+    assert medium.origin_bytes == pytest.approx(100.0)
+
+
 def test_a_reader_that_has_a_part_already_is_as_far_as_that() -> None:
     medium = ReadCache(1000.0, 10.0, [100.0])
     # The front is at 50 when one comes that has 30: it catches up at 52, 0.4 seconds later, and goes on with it.
@@ -172,7 +197,9 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
     cached = data.draw(st.booleans())
     sizes = [40.0, 90.0]
     medium: Medium = (
-        ReadCache(70.0, 25.0, sizes, room=data.draw(st.sampled_from([50.0, 1e9]))) if cached else Direct(70.0)
+        ReadCache(70.0, 25.0, sizes, data.draw(st.sampled_from([50.0, 1e9])), data.draw(st.sampled_from([0.0, 0.7])))
+        if cached
+        else Direct(70.0)
     )
     now, given_bytes, number = 0.0, 0.0, 0
     active: dict[int, float] = {}

@@ -7,6 +7,8 @@ of another, or is done, so the cost grows with events and not with seconds.
     fair.py        max-min fair shares of one capacity, by virtual time
     medium.py      a storage that instances read directly
     read_cache.py  one behind a read cache: single flight, each byte once from the origin, LRU
+    fronts.py      models on their way to it
+    kept.py        what a cache keeps
     hosts.py       what instances of one host share: its link, its caches
     fleet.py       the events
     outcome.py     what came of it

@@ -47,7 +47,9 @@ class _Fleet:
         self._medium: Medium = (
             Direct(storage.total_rate)
             if storage.origin_rate is None
-            else ReadCache(storage.total_rate, storage.origin_rate, self._sizes, given.accelerator_size)
+            else ReadCache(
+                storage.total_rate, storage.origin_rate, self._sizes, given.accelerator_size, given.look_again
+            )
         )
         # A second read that is the page cache's.
         self._memory_reads = storage.reads - given.medium_reads
@@ -192,7 +194,7 @@ class _Fleet:
         size = self._sizes[model]
         if self._shares:
             host = self._hosts.of(number)
-            host.keep(model, size, self._hosts.room)
+            host.keep(model, size)
             for waiting in host.coming.pop(model).waiting:
                 self._times.served[waiting] = now
                 self._from_memory(now, waiting)

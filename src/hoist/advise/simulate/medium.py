@@ -12,7 +12,10 @@ from hoist.advise.simulate.fair import Queue, Shares
 class Medium(Protocol):
     """Flows by number. Each call says what time it is, and no call goes back."""
 
-    origin_bytes: float
+    @property
+    def origin_bytes(self) -> float:
+        """What has left the place where the bytes are."""
+        ...
 
     def enter(self, now: float, flow: int, size: float, model: int, cap: float) -> None:
         """A flow begins: `size` bytes in all, of that model, at most `cap` bytes a second."""
@@ -103,25 +106,30 @@ class Direct:
     """A storage behind one bandwidth, read by each instance for itself."""
 
     def __init__(self, capacity: float) -> None:
-        self.origin_bytes = 0.0
+        self._sent = 0.0
         self._classes = Classes(capacity)
         self._shares = self._classes.shares
         self._of: dict[int, int] = {}
         self._due, self._cause = inf, -1
         self._curve = Curve()
 
+    @property
+    def origin_bytes(self) -> float:
+        """What readers were given, and are about to be."""
+        return self._sent
+
     def enter(self, now: float, flow: int, size: float, model: int, cap: float) -> None:
         """Begin; it takes its place among those of its cap."""
         self._shares.advance(now)
         self._add(flow, size, cap)
-        self.origin_bytes += size
+        self._sent += size
         self._plan()
 
     def leave(self, now: float, flow: int) -> float:
         """Give up."""
         self._shares.advance(now)
         left = self._drop(flow)
-        self.origin_bytes -= left
+        self._sent -= left
         self._plan()
         return left
 
