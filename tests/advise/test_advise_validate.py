@@ -71,17 +71,23 @@ def herd(**factor: float) -> list[Record]:
 def test_herds_that_behave_as_links_are_predicted_from_one_instance() -> None:
     (found,) = validate(herd())
     assert {(row.storage, row.instances) for row in found.rows} == {(s, n) for s in RATES for n in (2, 4, 16)}
-    assert found.worst_error < 1e-6
+    for row in found.rows:
+        measured = ideal(row.storage, row.instances)
+        if row.storage == "accl":
+            # Who waits for a cold cache sleeps half a second at a time.
+            assert measured - 1e-6 <= row.predicted_most <= measured + 1.0
+        else:
+            assert row.predicted_p50 == row.predicted_most == pytest.approx(measured, rel=1e-6)
     assert found.met
 
 
 def test_what_many_took_is_never_what_the_simulator_is_calibrated_by() -> None:
-    (found,) = validate(herd(nas=1.2, oss=1.2, accl=1.6))
-    for row in found.rows:
-        assert row.predicted_p50 == pytest.approx(ideal(row.storage, row.instances), rel=1e-6)
-    assert found.worst_error == pytest.approx(1 - 1 / 1.6)
-    assert max(found.median_errors) == pytest.approx(1 - 1 / 1.2)
-    assert not found.met
+    (found,), (slower,) = validate(herd()), validate(herd(nas=1.2, oss=1.2, accl=1.6))
+    for row, other in zip(found.rows, slower.rows, strict=True):
+        assert (row.predicted_p50, row.predicted_most) == (other.predicted_p50, other.predicted_most)
+        assert other.measured_p50 > row.measured_p50
+    assert max(slower.median_errors) == pytest.approx(1 - 1 / 1.2)
+    assert not slower.met
 
 
 def test_a_machine_without_cpu_for_more_is_slower_than_its_links() -> None:

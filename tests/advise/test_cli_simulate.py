@@ -110,4 +110,4 @@ def test_herds_are_compared_with(tmp_path: Path, capsys: Capture) -> None:
     assert "NOT met" in out and "NOT met" in table.read_text()
     assert main(["simulate", "--validate", str(records), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["validations"]
-    assert found["worst_error"] == pytest.approx(0.375, abs=0.001)
+    assert found["worst_error"] > 0.25 and not found["met"]

@@ -24,6 +24,10 @@ Record = Mapping[str, Any]
 _GIB = 1 << 30
 # Each prediction is the median over so many seeds, as chance is in the start jitter.
 _SEEDS = 5
+# nginx's, of who waits for a lock of its cache: a constant of its source, whatever the scale of a herd.
+_LOOK_AGAIN = 0.5
+# What it keeps, and gives to who waits, is slices of so many bytes (accelerator/settings.py).
+_SLICE_BYTES = 8 << 20
 MEDIAN_ERROR, WORST_ERROR = 0.10, 0.25
 
 
@@ -171,6 +175,8 @@ def _predicted(herd: Herd, curve: Curve, performance: Performance, count: int) -
             (Model(herd.size),),
             links=((_rate(curve, "instance"), 1.0),),
             start_jitter=herd.start_jitter * herd.time_scale,
+            look_again=_LOOK_AGAIN,
+            slice_size=_SLICE_BYTES,
             seed=seed,
         )
         for seed in range(_SEEDS)

@@ -138,13 +138,21 @@ def test_who_waits_asleep_gets_what_came_meanwhile_when_it_wakes() -> None:
     assert medium.origin_bytes == pytest.approx(100.0)
 
 
+def test_who_waits_asleep_gets_whole_slices() -> None:
+    medium = ReadCache(1000.0, 10.0, [100.0], look_again=3.0, slice_size=20.0)
+    # At 3 there are 30: it reads until it is within a slice of the front, 12.5 of 32.5 at 3.25. At 6.25 it reads until it
+    # has 50 of 70, at 7; and at 10 all is there.
+    done = play(medium, [Reader(0.0, 100.0, 50.0), Reader(0.0, 100.0, 50.0)])
+    assert done == pytest.approx([10.0, 11.0])
+
+
 def test_sleepers_go_on_when_the_one_who_streams_leaves() -> None:
     medium = ReadCache(1000.0, 10.0, [100.0], look_again=3.0)
     medium.enter(0.0, 0, 100.0, 0, 50.0)
     medium.enter(0.0, 1, 100.0, 0, 50.0)
     medium.enter(0.0, 2, 100.0, 0, 50.0)
     assert medium.leave(2.0, 0) == pytest.approx(80.0)
-    done = {}
+    done: dict[int, float] = {}
     while medium.due() < inf:
         now = medium.due()
         done |= dict.fromkeys(medium.take(now), now)
@@ -197,7 +205,14 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
     cached = data.draw(st.booleans())
     sizes = [40.0, 90.0]
     medium: Medium = (
-        ReadCache(70.0, 25.0, sizes, data.draw(st.sampled_from([50.0, 1e9])), data.draw(st.sampled_from([0.0, 0.7])))
+        ReadCache(
+            70.0,
+            25.0,
+            sizes,
+            data.draw(st.sampled_from([50.0, 1e9])),
+            data.draw(st.sampled_from([0.0, 0.7])),
+            data.draw(st.sampled_from([0.0, 9.0])),
+        )
         if cached
         else Direct(70.0)
     )
@@ -230,7 +245,7 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
         for flow in medium.take(now):
             given_bytes += active.pop(flow)
     assert not active
-    curve = medium.curve()
+    curve = medium.curve
     ends = [*curve.times[1:], now]
     moved = sum(rate * (end - begin) for rate, begin, end in zip(curve.rates, curve.times, ends, strict=False))
     assert moved == pytest.approx(given_bytes, rel=1e-6, abs=1e-6)

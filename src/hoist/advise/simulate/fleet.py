@@ -48,7 +48,12 @@ class _Fleet:
             Direct(storage.total_rate)
             if storage.origin_rate is None
             else ReadCache(
-                storage.total_rate, storage.origin_rate, self._sizes, given.accelerator_size, given.look_again
+                storage.total_rate,
+                storage.origin_rate,
+                self._sizes,
+                room=given.accelerator_size,
+                look_again=given.look_again,
+                slice_size=given.slice_size,
             )
         )
         # A second read that is the page cache's.
@@ -80,12 +85,12 @@ class _Fleet:
             origin_bytes=self._medium.origin_bytes,
             seconds=self._end,
         )
-        origin = self._medium.origin_curve()
+        origin = self._medium.origin_curve
         return Outcome(
             kind=given.storage.kind,
             times=times,
             usage=usage,
-            curve=_plain(self._medium.curve()),
+            curve=_plain(self._medium.curve),
             origin_curve=_plain(origin) if origin else None,
             lost_starts=self._lost,
             failed=self._failed,

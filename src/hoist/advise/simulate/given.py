@@ -33,12 +33,13 @@ class SimulationInput:
     host, for all its instances. Without `hosts` every `instances_per_host` starts get a new host; with it, starts go in
     turn to so many hosts, whose caches last. Instances of a host bring a model once between them where `host_cache` is
     on or the storage is one with a page cache; `host_cache_size` bounds what a host keeps, `accelerator_size` what a
-    read cache does, and `look_again` is how long who waits there for what another one brings sleeps. What comes from a
-    host's memory, second reads too, takes its time at `memory_rate`, where `rest_seconds` do not hold it already.
-    `provision` goes by before an instance is there and paid for; it varies as its set-up does (the storage's `jitter`).
-    With `start_jitter` each waits up to so long besides, at random. One that has not loaded `deadline` seconds after
-    its start is ended, and started again at most `retries` times, the n-th time after `retry_wait * 2 ** (n - 1)`
-    seconds, give or take half. `cost` prices what was used.
+    read cache does, and who waits there for what another one brings gets it by slices of `slice_size`, and sleeps
+    `look_again` between looks (0: it streams along). What comes from a host's memory, second reads too, takes its time
+    at `memory_rate`, where `rest_seconds` do not hold it already. `provision` goes by before an instance is there and
+    paid for; it varies as its set-up does (the storage's `jitter`). With `start_jitter` each waits up to so long
+    besides, at random. One that has not loaded `deadline` seconds after its start is ended, and started again at most
+    `retries` times, the n-th time after `retry_wait * 2 ** (n - 1)` seconds, give or take half. `cost` prices what was
+    used.
     """
 
     storage: Performance
@@ -53,6 +54,7 @@ class SimulationInput:
     host_cache_size: float = inf
     accelerator_size: float = inf
     look_again: float = 0.0
+    slice_size: float = 0.0
     memory_rate: float = inf
     provision: float = 0.0
     start_jitter: float = 0.0

@@ -10,7 +10,17 @@ from hoist.advise.simulate.fair import Queue, Shares
 
 
 class Medium(Protocol):
-    """Flows by number. Each call says what time it is, and no call goes back."""
+    """Flows by number. Each call says what time it is, and no call goes back.
+
+    `curve` is what all have read over time, `origin_curve` what its origin gave, where it has one.
+    """
+
+    curve: Curve
+
+    @property
+    def origin_curve(self) -> Curve | None:
+        """What the origin gave."""
+        ...
 
     @property
     def origin_bytes(self) -> float:
@@ -35,14 +45,6 @@ class Medium(Protocol):
 
     def take(self, now: float) -> list[int]:
         """Let what is due happen; the flows that are done."""
-        ...
-
-    def curve(self) -> Curve:
-        """What was read of it over time."""
-        ...
-
-    def origin_curve(self) -> Curve | None:
-        """What its origin gave over time, where it has one."""
         ...
 
 
@@ -111,7 +113,9 @@ class Direct:
         self._shares = self._classes.shares
         self._of: dict[int, int] = {}
         self._due, self._cause = inf, -1
-        self._curve = Curve()
+        self.curve = Curve()
+        # It is its own origin.
+        self.origin_curve = None
 
     @property
     def origin_bytes(self) -> float:
@@ -163,14 +167,6 @@ class Direct:
         self._plan()
         return done
 
-    def curve(self) -> Curve:
-        """All readers together."""
-        return self._curve
-
-    def origin_curve(self) -> Curve | None:
-        """It is its own origin."""
-        return None
-
     def _add(self, flow: int, size: float, cap: float) -> None:
         number = self._of[flow] = self._classes.number(cap)
         self._shares.counts[number] += 1
@@ -186,4 +182,4 @@ class Direct:
         shares.reshare()
         after, self._cause = self._classes.first()
         self._due = shares.now + after
-        self._curve.note(shares.now, shares.total)
+        self.curve.note(shares.now, shares.total)

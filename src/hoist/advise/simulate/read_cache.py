@@ -2,12 +2,11 @@
 
 A model that is being brought has a *front*: how far its bytes are there. Readers behind the front read what is there at
 their own share; those who catch up with it go on at its speed, and are done with it. All fronts advance alike, at the
-least of what the origin gives each, of what the cache's own link gives a reader, and of the fastest reader's cap. So one
-clock serves all fronts, and a reader of a class catches up when the clock of its class is ahead of it by as much as it
-was behind.
+least of what the origin gives each, of what the cache's own link gives a reader, and of the fastest reader's cap.
+So a reader of a class catches up when the clock of its class is ahead of theirs by as much as it was behind.
 
-A cache may have only one reader stream with the front; others who are there sleep for `look_again` seconds before they look
-whether there is more (nginx: half a second).
+A cache may have only one reader stream with the front. Others who are within a slice of it sleep for `look_again` seconds
+before they look whether there is more (nginx: half a second), as they get whole slices only.
 """
 
 from __future__ import annotations
@@ -39,14 +38,21 @@ class _Reader:
 class ReadCache:
     """The cache gives `capacity` to all its readers, and its origin `origin_rate`; `sizes` are the models'.
 
-    It keeps `room` bytes, and drops what was read least recently; models that are on their way stay, and so does what
-    somebody has begun to read. One that nobody reads any more stops coming, and goes on when somebody does.
+    It keeps `room` bytes, and drops what was read least recently, but for what somebody reads. A model that nobody reads
+    any more stops coming, and goes on when somebody does.
     """
 
     def __init__(
-        self, capacity: float, origin_rate: float, sizes: list[float], room: float = inf, look_again: float = 0.0
+        self,
+        capacity: float,
+        origin_rate: float,
+        sizes: list[float],
+        room: float = inf,
+        look_again: float = 0.0,
+        slice_size: float = 0.0,
     ) -> None:
         self._origin_rate, self._sizes, self._look_again = origin_rate, sizes, look_again
+        self._slice = slice_size if look_again else 0.0
         self._classes = Classes(capacity)
         self._shares = self._classes.shares
         # By kind of reader, which is by cap: its class while it is behind the front or needs none, and that at the front.
@@ -61,7 +67,7 @@ class ReadCache:
         self._sleeping: list[tuple[float, int]] = []
         self._fronts = Fronts(sizes, room, self._of_model)
         self._due, self._cause, self._which = inf, "", -1
-        self._curve, self._origin_curve = Curve(), Curve()
+        self.curve, self.origin_curve = Curve(), Curve()
 
     @property
     def origin_bytes(self) -> float:
@@ -90,18 +96,14 @@ class ReadCache:
     def change(self, now: float, flow: int, cap: float) -> None:
         """Go on with another cap; at the front it stays there."""
         self._advance(now)
-        reader = self._readers[flow]
-        kind = self._kind(cap)
-        if kind == reader.kind:
-            return
-        if reader.asleep is not None:
+        reader, kind = self._readers[flow], self._kind(cap)
+        if reader.asleep is not None or kind == reader.kind:
             reader.kind = kind
             return
-        at_front = reader.at_front
-        left = self._drop(flow)
+        at_front, left = reader.at_front, self._drop(flow)
         reader.kind = kind
         if at_front:
-            self._wait(flow, reader, left)
+            self._join_front(reader)
         else:
             self._read(flow, reader, left)
         self._plan()
@@ -138,14 +140,6 @@ class ReadCache:
         self._plan()
         return done
 
-    def curve(self) -> Curve:
-        """All readers together."""
-        return self._curve
-
-    def origin_curve(self) -> Curve | None:
-        """What the origin gave."""
-        return self._origin_curve
-
     def _kind(self, cap: float) -> int:
         found = self._kinds.get(cap)
         if found is None:
@@ -165,23 +159,21 @@ class ReadCache:
     def _plan(self) -> None:
         """Share anew, and see what happens next."""
         shares, fronts, coming = self._shares, self._fronts, len(self._fronts)
-        each = self._origin_rate / coming if coming else inf
-        if coming:
-            for kind, number in enumerate(self._at):
-                shares.set_cap(number, min(self._caps[kind], each))
+        each = self._origin_rate / max(1, coming)
+        for kind, number in enumerate(self._at):
+            shares.set_cap(number, min(self._caps[kind], each))
         shares.reshare()
         fronts.speed = min(max(self._caps), shares.level, each) if coming else 0.0
         if coming:
             self._fall_behind()
-        self._curve.note(shares.now, shares.total)
-        self._origin_curve.note(shares.now, fronts.speed * coming)
+        self.curve.note(shares.now, shares.total)
+        self.origin_curve.note(shares.now, fronts.speed * coming)
         after, self._which = self._classes.first()
         self._cause = _DONE
         if coming:
-            front = fronts.due()
             # What is there is there before somebody has caught up with it.
-            if front <= after:
-                after, self._cause = front, _FRONT
+            if fronts.due() <= after:
+                after, self._cause = fronts.due(), _FRONT
             for kind in range(len(self._chases)):
                 catch = self._until_caught(kind)
                 if catch < after:
@@ -230,19 +222,27 @@ class ReadCache:
     def _place(self, flow: int, reader: _Reader, left: float) -> None:
         """It misses `left` bytes, and reads them or waits for them."""
         missing = self._fronts.missing(reader.model)
-        if missing <= 0 or missing < left - reader.beyond:
+        behind = left - reader.beyond - missing
+        if missing <= 0 or behind > self._slice:
+            self._read(flow, reader, left)
+        elif not self._streams(flow, reader):
+            self._sleep(flow, reader, left)
+        elif behind > 0:
             self._read(flow, reader, left)
         else:
-            self._wait(flow, reader, left)
+            self._join_front(reader)
 
-    def _wait(self, flow: int, reader: _Reader, left: float) -> None:
-        """It is at the front, and streams with it, or sleeps."""
-        if self._look_again and self._leaders.setdefault(reader.model, flow) != flow:
-            reader.asleep = left
-            heappush(self._sleeping, (self._shares.now + self._look_again, flow))
-        else:
-            reader.at_front = True
-            self._shares.counts[self._at[reader.kind]] += 1
+    def _streams(self, flow: int, reader: _Reader) -> bool:
+        """Whether it may stream with the front: all may where nobody sleeps, else the first who asks."""
+        return not self._look_again or self._leaders.setdefault(reader.model, flow) == flow
+
+    def _join_front(self, reader: _Reader) -> None:
+        reader.at_front = True
+        self._shares.counts[self._at[reader.kind]] += 1
+
+    def _sleep(self, flow: int, reader: _Reader, left: float) -> None:
+        reader.asleep = left
+        heappush(self._sleeping, (self._shares.now + self._look_again, flow))
 
     def _wake(self, at: float, flow: int) -> None:
         """It looks again, if it still reads."""
@@ -258,15 +258,23 @@ class ReadCache:
         self._classes.queues[number].add(flow, self._shares.clocks[number] + left)
         missing = self._fronts.missing(reader.model)
         if missing > 0:
-            self._chases[reader.kind].add(flow, self._ahead(reader.kind) + max(0.0, left - reader.beyond - missing))
+            behind = left - reader.beyond - missing
+            if self._look_again and self._leaders.get(reader.model) != flow:
+                behind -= self._slice
+            self._chases[reader.kind].add(flow, self._ahead(reader.kind) + max(0.0, behind))
 
     def _catch_up(self, flow: int) -> None:
         reader = self._readers[flow]
         number = self._behind[reader.kind]
         self._shares.counts[number] -= 1
-        self._classes.queues[number].drop(flow)
-        # It is where the front is, whatever rounding has made of it.
-        self._wait(flow, reader, self._fronts.missing(reader.model) + reader.beyond)
+        left = self._classes.queues[number].drop(flow) - self._shares.clocks[number]
+        if not self._streams(flow, reader):
+            self._sleep(flow, reader, max(0.0, left))
+        elif self._slice and left - reader.beyond - self._fronts.missing(reader.model) > self._slice / 2:
+            # Nobody streams any more: it goes on until it is at the front itself.
+            self._read(flow, reader, left)
+        else:
+            self._join_front(reader)
 
     def _drop(self, flow: int) -> float:
         """Take it from where it reads; its bytes that are missing."""
