@@ -141,14 +141,13 @@ class ReadCache:
         return done
 
     def _kind(self, cap: float) -> int:
-        found = self._kinds.get(cap)
-        if found is None:
-            found = self._kinds[cap] = len(self._caps)
+        kind = self._kinds.setdefault(cap, len(self._caps))
+        if kind == len(self._caps):
             self._caps.append(cap)
             self._behind.append(self._classes.open(cap))
             self._at.append(self._classes.open(cap))
             self._chases.append(Queue())
-        return found
+        return kind
 
     def _advance(self, now: float) -> None:
         passed = now - self._shares.now
@@ -264,12 +263,9 @@ class ReadCache:
             self._chases[reader.kind].add(flow, self._ahead(reader.kind) + max(0.0, behind))
 
     def _catch_up(self, flow: int) -> None:
-        reader = self._readers[flow]
-        number = self._behind[reader.kind]
-        self._shares.counts[number] -= 1
-        left = self._classes.queues[number].drop(flow) - self._shares.clocks[number]
+        reader, left = self._readers[flow], self._drop(flow)
         if not self._streams(flow, reader):
-            self._sleep(flow, reader, max(0.0, left))
+            self._sleep(flow, reader, left)
         elif self._slice and left - reader.beyond - self._fronts.missing(reader.model) > self._slice / 2:
             # Nobody streams any more: it goes on until it is at the front itself.
             self._read(flow, reader, left)
