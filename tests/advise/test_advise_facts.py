@@ -56,6 +56,10 @@ def test_a_fact_that_lacks_something_is_refused(missing: str) -> None:
         ({"sauce": "a page"}, "unknown field 'sauce'; did you mean source?"),
         ({"value": "600MB/s"}, "value is a number, 0 or more"),
         ({"value": -1}, "value is a number, 0 or more"),
+        ({"value": float("nan")}, "value is a number, 0 or more"),
+        ({"value": float("inf")}, "value is a number, 0 or more"),
+        ({"value": 0}, "value is a number above 0"),
+        ({"value": 0, "unit": "CNY/USD"}, "value is a number above 0"),
         ({"unit": "furlongs"}, "unit 'furlongs' is not known"),
         ({"read": "lately"}, "read is a date, as 2026-11"),
         ({"certainty": "sure"}, "certainty 'sure' is none of published"),
@@ -95,6 +99,7 @@ def test_the_users_go_over_the_shipped_ones(tmp_path: Path) -> None:
     [
         ({"function-compute.link": "5"}, "write it as 5 Gbit/s, which it is now"),
         ({"function-compute.link": "5s"}, "write it as 5 Gbit/s"),
+        ({"function-compute.link": "0Gbit/s"}, "write it as 5 Gbit/s"),
         ({"function-compute.link": "fast"}, "is no quantity"),
     ],
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from advise_cases import GIB
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from hoist.advise.facts import shipped
 from hoist.advise.function_compute import read_function
+from hoist.advise.scenario import make_scenario
+from hoist.advise.storages import candidates
 from hoist.advise.verb import advice
 from hoist.config import Config
 from hoist.errors import UsageError
@@ -52,6 +58,26 @@ resources:
 """
 
 
+NAMES = (
+    "target",
+    "defaultTarget",
+    "scheduledActions",
+    "timeout",
+    "mountPoints",
+    "gpuType",
+    "gpuMemorySize",
+    "initializer",
+)
+# Nine levels of nine: little text, and a third of a thousand million values.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+BOMB += "resources: {a: {component: fc3, props: {tags: *a9}}}\n"
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "s.yaml"
     path.write_text(text)
@@ -79,7 +105,7 @@ def test_the_advice_goes_by_it_and_options_win(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE)
     found = advice(s_yaml=path, size="40GiB", config=Config())
     assert (found.scenario.instances, found.scenario.deadline) == (100, 300)
-    assert found.notes == ("the function mounts nas now",)
+    assert found.notes == ("The function mounts nas now",)
     assert found.winner.kind == "accl"
     fewer = advice(s_yaml=path, size="40GiB", scenario={"instances": "7", "deadline": "90s"}, deadline="100s")
     assert (fewer.scenario.instances, fewer.scenario.deadline) == (7, 100)
@@ -133,6 +159,8 @@ def test_unknown_fields_are_named(tmp_path: Path) -> None:
         ("resources: {a: {component: fc3, props: {}}, b: {component: fc3, props: {}}}", "several functions (a, b)"),
         ("resources: {a: !!python/object:os.system {}}", "not YAML"),
         ("\x00", "not YAML"),
+        ("resources: {a: {component: fc3, props: &x {tags: *x}}}", "it holds itself"),
+        (BOMB, "its anchors stand for more than 100,000 values"),
     ],
 )
 def test_what_is_no_s_yaml(tmp_path: Path, text: str, said: str) -> None:
@@ -148,3 +176,23 @@ def test_one_of_several(tmp_path: Path) -> None:
         read_function(path, "c")
     with pytest.raises(UsageError, match="gone"):
         read_function(tmp_path / "gone.yaml")
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    props=st.dictionaries(
+        st.sampled_from(["region", "cpu", "memorySize", "gpuConfig", "provisionConfig", "nasConfig", "x"])
+        | st.just("instanceLifecycleConfig"),
+        VALUES,
+        max_size=5,
+    )
+)
+def test_whatever_stands_in_the_fields_it_is_a_case_or_is_refused(tmp_path: Path, props: dict[str, object]) -> None:
+    """JSON is YAML: fields of any shape give a scenario with storages to choose among, or a UsageError."""
+    path = write(tmp_path, json.dumps({"resources": {"a": {"component": "fc3", "props": props}}}))
+    try:
+        found = make_scenario({"size": GIB, **read_function(path).fields}, shipped())
+    except UsageError:
+        return
+    assert len(candidates(shipped(), found)) == 4
+    assert found.instances >= 1

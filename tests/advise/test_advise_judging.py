@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from advise_cases import CHECKPOINT, DAY, GIB, WEEK, advised, case
@@ -16,22 +17,27 @@ from hoist.advise.explain import explain
 from hoist.advise.facts import given_facts, shipped
 from hoist.advise.predict import LATE_ALLOWED, arrivals_of, predict
 from hoist.advise.rank import criteria, rank
-from hoist.advise.sizing import judge, most_in_time, size_storage
+from hoist.advise.sizing import Judged, judge, most_in_time, size_storage
 from hoist.advise.storages import KINDS, candidate
 from hoist.advise.table import comparison
 from hoist.advise.units import MONTH_SECONDS, Money
 
-BURST = {**CHECKPOINT, "mode": "provisioned", "instances": 100, "regions": ("cn-chengdu",)}
+BURST: dict[str, Any] = {**CHECKPOINT, "mode": "provisioned", "instances": 100, "regions": ("cn-chengdu",)}
 
 
-def judged(kind: str, **values: object):
+def judged(kind: str, **values: Any) -> Judged:
     scenario = case(**values)
     return judge(kind, shipped(), scenario, arrivals_of(shipped(), scenario))
 
 
 def test_costs_by_hand() -> None:
     """100 GB of each, in two regions: prices and units as the reference has them."""
-    values = {"size": 10 * 10**9, "models": 10, "regions": ("cn-hangzhou", "cn-beijing"), "starts": 2 / DAY}
+    values: dict[str, Any] = {
+        "size": 10 * 10**9,
+        "models": 10,
+        "regions": ("cn-hangzhou", "cn-beijing"),
+        "starts": 2 / DAY,
+    }
     nas, oss, accl, image = (judged(kind, **values).cost for kind in ("nas", "oss", "accl", "image"))
     assert nas.storage == pytest.approx(2 * 100e9 / 2**30 * 0.328)
     assert oss.storage == accl.storage == pytest.approx(2 * 100 * 0.12 / 7.1)
@@ -119,7 +125,7 @@ def test_the_most_instances_in_time(kind: str) -> None:
 
 @pytest.mark.parametrize("loader", ["plain", "hoist"])
 @pytest.mark.parametrize("values", [CHECKPOINT, {"size": 2 * GIB, "regions": ("ap-southeast-1",)}])
-def test_crossovers_are_where_the_order_changes(values: dict[str, object], loader: str) -> None:
+def test_crossovers_are_where_the_order_changes(values: dict[str, Any], loader: str) -> None:
     found = advised(**values, loader=loader)
     arrivals = found.arrivals
     seen = set()
@@ -165,7 +171,7 @@ def test_nas_wins_below_some_instances() -> None:
 
 
 def test_the_budget_rules_out() -> None:
-    plain = {"loader": "plain", "instances": 2}
+    plain: dict[str, Any] = {"loader": "plain", "instances": 2}
     found = advised(**CHECKPOINT, **plain, budget=Money(31, "USD"))
     reasons = found.reasons
     assert found.winner.kind == "oss"
@@ -273,7 +279,7 @@ def test_measurements_change_the_advice() -> None:
     slow = shipped().with_facts(
         given_facts(shipped(), {"function-compute.nas.performance.rate": "100MB/s"}, "me", "2026-11-25")
     )
-    values = {**CHECKPOINT, "loader": "plain"}
+    values: dict[str, Any] = {**CHECKPOINT, "loader": "plain"}
     assert advised(**values).winner.kind == "nas"
     assert advised(slow, **values).winner.kind == "oss"
 
@@ -284,8 +290,26 @@ def test_the_capacity_type_is_cheaper_and_slower() -> None:
     assert capacity.prediction.p50 > performance.prediction.p50
 
 
+def test_the_extreme_type_grows_in_steps_and_has_no_price() -> None:
+    def rate(models: int) -> float:
+        found: float = judged("nas", nas="extreme", models=models).candidate.performance.total_rate
+        return found
+
+    assert [rate(models) for models in (1, 124, 125, 511, 512, 4096)] == [150e6, 150e6, 300e6, 300e6, 600e6, 1200e6]
+    small = judged("nas", nas="extreme")
+    assert small.candidate.held == 100 * GIB
+    assert small.cost.unpriced == ("file system",)
+    # Six at once of 4 GiB each take more than 150 MB/s for 120 s: the next step does.
+    scenario = case(nas="extreme", instances=6)
+    sizing = size_storage("nas", shipped(), scenario, arrivals_of(shipped(), scenario))
+    assert sizing.enough
+    assert 500 * GIB <= sizing.enough.amount < 502 * GIB
+
+
 def test_a_generic_platform_has_all_it_takes() -> None:
     found = advised(platform="generic", instances=20)
     assert found.scenario.regions == ("any",)
     assert found.judged["oss"].cost.requests > 0
+    # Hoist's own accelerator: all reads go through it, at most as fast as its port.
+    assert found.judged["accl"].candidate.performance.total_rate == 25e9 / 8
     assert not found.winner.problem

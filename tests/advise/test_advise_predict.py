@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import pytest
 from advise_cases import GIB, case
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoist.advise.facts import shipped
-from hoist.advise.performance import Performance
 from hoist.advise.predict import Arrivals, Prediction, ideal_fetch, predict, shared_ends
 from hoist.advise.storages import KINDS, Candidate, candidate, performances
 
@@ -35,7 +35,7 @@ def stepped(begins: list[float], work: float, limit: float, total: float, step: 
     return ends
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(begins_lists, st.floats(1, 20), st.floats(0.5, 5), st.floats(0.5, 20))
 def test_sharing_is_what_small_steps_give(begins: list[float], work: float, limit: float, total: float) -> None:
     step = 0.02
@@ -44,7 +44,7 @@ def test_sharing_is_what_small_steps_give(begins: list[float], work: float, limi
     assert exact == pytest.approx(rough, abs=step * 3 * (len(begins) + 1))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(begins_lists, st.floats(1, 20), st.floats(0.5, 5), st.floats(0.5, 20))
 def test_sharing_gives_nobody_more_than_there_is(begins: list[float], work: float, limit: float, total: float) -> None:
     ends = shared_ends(begins, work, limit, total)
@@ -53,7 +53,7 @@ def test_sharing_gives_nobody_more_than_there_is(begins: list[float], work: floa
     assert ends[-1] - begins[0] >= len(begins) * work / total - 1e-6
 
 
-def found(kind: str = "nas", **values: object) -> tuple[Candidate, Prediction]:
+def found(kind: str = "nas", **values: Any) -> tuple[Candidate, Prediction]:
     scenario = case(**values)
     storage = candidate(kind, shipped(), scenario)
     return storage, predict(storage, scenario, AT_ONCE)
@@ -85,11 +85,12 @@ def test_the_load_model_in_numbers() -> None:
     # NAS reads once, as the second read is the page cache's: 60 GB at 600 MB/s, and a little for what is stored.
     assert nas[0] == pytest.approx(60e9 / (600e6 + 0.58e6 / 2**30 * 6e9))
     # OSS reads twice: 12 GB over a link of 5 Gbit/s, which is slower than 120 GB at 100 Gbit/s.
-    assert oss == (pytest.approx(12e9 / 625e6), "the instance's link")
+    assert oss[0] == pytest.approx(12e9 / 625e6)
+    assert oss[1] == "the instance's link"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(size=st.integers(1 << 20, 1 << 40), more=st.floats(1, 8), instances=st.integers(1, 3000))
 def test_more_bytes_are_never_faster(kind: str, size: int, more: float, instances: int) -> None:
     # As large as the storage is: what is stored shall not change, as that is bandwidth.
@@ -101,7 +102,7 @@ def test_more_bytes_are_never_faster(kind: str, size: int, more: float, instance
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(instances=st.integers(1, 2000), more=st.integers(1, 2000), burst=st.sampled_from([inf, 10.0]))
 def test_more_instances_are_never_faster(kind: str, instances: int, more: int, burst: float) -> None:
     scenario = case()
@@ -113,7 +114,7 @@ def test_more_instances_are_never_faster(kind: str, instances: int, more: int, b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(factor=st.floats(1, 50), instances=st.integers(1, 500))
 def test_more_bandwidth_is_never_slower(kind: str, factor: float, instances: int) -> None:
     scenario = case(instances=instances)
@@ -183,4 +184,4 @@ def test_performances_are_of_all_kinds_in_order() -> None:
     assert (nas.medium_reads, oss.medium_reads) == (1, 2)
     assert accl.origin_rate == oss.total_rate
     assert accl.total_rate == oss.total_rate + 600e6
-    assert all(isinstance(each, Performance) and each.reads == 2 for each in found)
+    assert all(each.reads == 2 for each in found)

@@ -3,6 +3,8 @@ computation says something else, it says which assumption makes the difference."
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from advise_cases import CHECKPOINT, DAY, WEEK, advised, case
 
@@ -93,7 +95,7 @@ def test_a_small_model_that_seldom_changes_may_be_in_the_image(loader: str) -> N
         ),
     ],
 )
-def test_where_it_disagrees_with_the_guide_it_says_why(values: dict[str, object], winner: str, why: str) -> None:
+def test_where_it_disagrees_with_the_guide_it_says_why(values: dict[str, Any], winner: str, why: str) -> None:
     found = advised(**CHECKPOINT, **values)
     assert found.winner.kind == winner
     assert found.folklore
@@ -105,7 +107,7 @@ def test_where_it_disagrees_with_the_guide_it_says_why(values: dict[str, object]
 def test_what_explains_the_difference_makes_it() -> None:
     """The assumption that is named, put back, gives what the guide says."""
     assert advised(**CHECKPOINT, mode="on-demand", loader="plain").winner.kind == "nas"
-    burst = {"mode": "provisioned", "instances": 100, "loader": "plain"}
+    burst: dict[str, Any] = {"mode": "provisioned", "instances": 100, "loader": "plain"}
     assert advised(**CHECKPOINT, **burst, regions=("cn-chengdu",)).winner.kind == "accl"
 
 

@@ -38,6 +38,7 @@ def advice_document(advice: Advice) -> dict[str, Any]:
             "agrees": advice.folklore.agrees,
             "why": advice.folklore.why or None,
         },
+        "notes": list(advice.notes),
         "facts": [fact_document(fact) for fact in advice.used],
     }
 

@@ -35,10 +35,11 @@ def _bandwidth(judged: Judged, scenario: Scenario) -> Iterator[str]:
         cap = f", at most {used['most rate'].shown}" if "most rate" in used else ""
         yield f"bandwidth = {used['start rate'].shown}{grown}{cap} = {total}"
     elif judged.kind == "accl":
-        growth = f", {used['growth'].shown} x {words.decimal_size(found.cache)}" if "growth" in used else ""
+        larger = f", {used['growth'].shown} x {words.decimal_size(found.cache)}" if "growth" in used else ""
         cap = f", at most {used['most rate'].shown}" if "most rate" in used else ""
         floor = used["least rate"].shown if "least rate" in used else "0"
-        yield f"bandwidth = {words.rate(performance.origin_rate or 0)} of the bucket + max({floor}{growth}){cap} = {total}"
+        beside = f"{words.rate(performance.origin_rate or 0)} of the bucket + " if "beside bucket" in used else ""
+        yield f"bandwidth = {beside}max({floor}{larger}){cap} = {total}"
     elif judged.kind == "oss":
         yield f"bandwidth = min({_bucket(found.used)}) = {total}"
     else:

@@ -55,7 +55,7 @@ def learn(paths: Iterable[Path], platform: str = PLATFORMS[0]) -> Learned:
         names.append(path.name)
         for record in read_records(path):
             sample = None if "skipped" in record else _sample(record, platform)
-            if sample is None:
+            if sample is None or not sample.rate > 0:
                 unused[str(record["bench"])] += 1
             else:
                 samples[sample.id].append(sample)

@@ -11,7 +11,7 @@ many instances a fixed number stands for all, with its part of the bandwidth.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, exp, inf, log, sqrt
@@ -21,7 +21,7 @@ from hoist.advise.scenario import Scenario
 from hoist.advise.storages import Candidate
 
 # So many stand for all: enough for a 99th percentile.
-_SAMPLES = 400
+_SAMPLES = 200
 _GOLDEN = 0.6180339887498949
 # A deadline is met if no more than this part misses it.
 LATE_ALLOWED = 0.01
@@ -135,14 +135,20 @@ def _at(seconds: list[float], part: float) -> float:
     return seconds[ceil(part * len(seconds)) - 1]
 
 
-def _beginnings(mean: float, jitter: float, arrivals: Arrivals, count: int) -> tuple[list[float], list[float]]:
+def _beginnings(mean: float, jitter: float, arrivals: Arrivals, count: int) -> tuple[Sequence[float], list[float]]:
     """Set-up times, and when the platform begins each: of samples that stand for `count` instances."""
     offsets = [arrivals.offset((index + 0.5) * count / _SAMPLES) for index in range(_SAMPLES)]
     if not mean or not jitter:
         return [mean] * _SAMPLES, offsets
+    return _setups(mean, jitter), offsets
+
+
+@cache
+def _setups(mean: float, jitter: float) -> tuple[float, ...]:
+    """Of a log-normal distribution with this mean and relative deviation."""
     spread = sqrt(log(1 + jitter * jitter))
     middle = log(mean) - spread * spread / 2
-    return [exp(middle + spread * normal) for normal in _normals()], offsets
+    return tuple(exp(middle + spread * normal) for normal in _normals())
 
 
 @cache

@@ -16,7 +16,7 @@ from hoist.errors import UsageError
 MODES = ("on-demand", "idle", "provisioned")
 LOADERS = ("hoist", "plain")
 PLATFORMS = ("function-compute", "generic")
-NAS_TYPES = ("performance", "capacity")
+NAS_TYPES = ("performance", "capacity", "extreme")
 CURRENCIES = ("USD", "CNY")
 DAY, WEEK = 86400.0, 604800.0
 # Where nobody says how often instances start: how often each of those at once does in a day. Assumptions, shown as such.
@@ -114,17 +114,20 @@ def check_fields(table: Mapping[str, Any], where: str) -> None:
         if name not in (*FIELDS, "model"):
             near = get_close_matches(name.replace("-", "_"), FIELDS, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"there are model, {', '.join(FIELDS)}"
-            raise UsageError(f"{where}: unknown field {name!r}; {hint}")
+            raise UsageError(f"{where + ': ' if where else ''}unknown field {name!r}; {hint}")
 
 
 def parse_fields(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Texts with units as values of a scenario's fields. Raises UsageError, naming the field and the mend."""
+    """Texts with units as values of a scenario's fields; `where` is the file that they stand in, if it is one.
+
+    Raises UsageError, naming the field and the mend.
+    """
     check_fields(table, where)
     return {name: _value(name, text, where) for name, text in table.items() if name != "model"}
 
 
 def _value(name: str, text: Any, where: str) -> Any:
-    kind, label = _KINDS[name], f"{where}: {name}"
+    kind, label = _KINDS[name], f"{where}: {name}" if where else name
     if kind == "regions":
         return _regions(text, label)
     if kind == "money":

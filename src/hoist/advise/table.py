@@ -71,7 +71,8 @@ def _management(judged: Judged, scenario: Scenario) -> str:
     if judged.kind == "image":
         return f"{words.count(judged.cost.upkeep, 'rebuild')} a month"
     if judged.kind == "nas":
-        return f"VPC; {words.count(judged.cost.upkeep, 'copy')} a month".replace("copys", "copies")
+        where = "VPC" if scenario.platform == "function-compute" else "mounted"
+        return f"{where}; {words.count(judged.cost.upkeep, 'copy')} a month".replace("copys", "copies")
     many = ", replicated to each region" if len(scenario.regions) > 1 else ""
     return f"API, console, tools{many}"
 

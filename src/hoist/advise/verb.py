@@ -90,14 +90,14 @@ def read_case(
     if s_yaml is not None:
         function = read_function(Path(s_yaml), resource)
         values |= function.fields
-        mounted = (f"the function mounts {' and '.join(function.mounts)} now",) if function.mounts else ()
+        mounted = (f"The function mounts {' and '.join(function.mounts)} now",) if function.mounts else ()
         notes = (*function.notes, *mounted)
     elif resource is not None:
         raise UsageError("a resource is one of an s.yaml: say which (--s-yaml FILE)")
     table = read_scenario(Path(scenario)) if isinstance(scenario, str | Path) else dict(scenario or {})
     where = str(scenario) if isinstance(scenario, str | Path) else "the scenario"
     values |= parse_fields(table, where)
-    values |= parse_fields({name: value for name, value in fields.items() if value is not None}, "given")
+    values |= parse_fields({name: value for name, value in fields.items() if value is not None}, "")
     model = location or table.get("model")
     if model is not None:
         if not isinstance(model, str):

@@ -37,7 +37,7 @@ _OPTIONS = (
     ("warmup", "TIME", "that the program takes after loading (default: 0s)"),
     ("base-image", "SIZE", "of the image without the model (default: 0B)"),
     ("platform", "NAME", "function-compute (default) or generic"),
-    ("nas", "NAME", "performance (default) or capacity"),
+    ("nas", "NAME", "performance (default), capacity or extreme"),
     ("currency", "NAME", "USD (default) or CNY"),
 )
 
@@ -81,7 +81,7 @@ def add_fields(parser: Parser) -> None:
 def run_advise(args: Namespace) -> int:
     """Advise, and show it."""
     from hoist.advise.verb import advice
-    from hoist.cli.text import print_json, warn
+    from hoist.cli.text import print_json
 
     found = advice(
         args.location,
@@ -93,8 +93,6 @@ def run_advise(args: Namespace) -> int:
         mode=_mode(args),
         **case_fields(args),
     )
-    for note in found.notes:
-        warn(note)
     if args.json:
         from hoist.advise.document import advice_document
 

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hoist.cli.advise_sentences import crossovers, notes, sizings
 from hoist.cli.facts import print_facts
 from hoist.cli.text import print_table, printable
 
 if TYPE_CHECKING:
     from hoist.advise.advice import Advice
-    from hoist.advise.crossover import Crossing
     from hoist.advise.scenario import Scenario
-    from hoist.advise.sizing import Judged, Sizing
+    from hoist.advise.sizing import Judged
 
 _WIDEST, _NARROWEST = 110, 80
 _PHASES = ("provision", "network", "fetch", "deserialize", "transfer", "warmup")
@@ -28,9 +28,9 @@ def print_advice(found: Advice, *, explained: bool = False) -> None:
     _print_starts(found)
     _print_costs(found)
     _print_comparison(found)
-    _section("Where one passes another", _crossovers(found))
-    _section(f"What it takes to meet {found.scenario.deadline:g} s", _sizings(found))
-    _section("Worth knowing", _notes(found))
+    _section("Where one passes another", crossovers(found))
+    _section(f"What it takes to meet {found.scenario.deadline:g} s", sizings(found))
+    _section("Worth knowing", notes(found))
     if explained:
         _print_explanations(found)
     else:
@@ -93,7 +93,7 @@ def _said(case: Scenario) -> Iterator[str]:
     yield each("instances", words.count(case.instances, "instance") + " at once" + (" a region" if many else ""))
     yield each("starts", words.count(case.starts * 86400, "start") + " a day")
     yield each("updates", words.count(case.updates * 604800, "update") + " a week")
-    yield each("regions", ", ".join(case.regions))
+    yield each("regions", "any region" if case.regions == ("any",) else ", ".join(case.regions))
     yield each("deadline", f"deadline {case.deadline:g} s")
     yield each("link", f"link {case.link * 8 / 1e9:g} Gbit/s")
     yield each("loader", "loaded by Hoist" if case.loader == "hoist" else "plain loader")
@@ -188,103 +188,6 @@ def _print_comparison(found: Advice) -> None:
         for line in range(max(map(len, wrapped))):
             row = "  ".join((cell[line] if line < len(cell) else "").ljust(width) for cell in wrapped)
             print(((name if line == 0 else "").ljust(label) + row).rstrip())
-
-
-def _crossovers(found: Advice) -> Iterator[str]:
-    """A line for each; those of storages that cross another at the same place stand together."""
-    places: dict[tuple[str, float], list[Crossing]] = {}
-    for each in found.crossings:
-        places.setdefault((each.axis, round(each.at, 1)), []).append(each)
-    order = list(found.judged)
-    for group in places.values():
-        left = group
-        while left:
-            # What passes the same one there, and what the same ones pass.
-            above = {each.above for each in left if each.below == left[0].below}
-            below = {each.below for each in left if {one.above for one in left if one.below == each.below} == above}
-            yield _crossing(left[0], _named(below, order), _named(above, order))
-            left = [each for each in left if each.below not in below]
-
-
-def _named(kinds: set[str], order: Sequence[str]) -> str:
-    return " and ".join(sorted(kinds, key=order.index))
-
-
-def _crossing(one: Crossing, below: str, above: str) -> str:
-    from hoist.advise import words
-
-    verb = "start" if " and " in below else "starts"
-    if one.axis == "instances":
-        return f"below {one.at:,.0f} instances at once {below} {verb} faster; from there on {above}"
-    if one.axis == "size":
-        return f"below {words.size(one.at)} a model {below} {verb} faster; above {above}"
-    cheaper = "are" if " and " in below else "is"
-    starts = words.count(round(one.at, 1), "start")
-    return f"below {starts} a day {below} {cheaper} cheaper; above {above}, which saves GPU seconds"
-
-
-def _sizings(found: Advice) -> Iterator[str]:
-    for kind, sizing in found.sizings.items():
-        if not sizing.least.candidate.problem:
-            yield f"{kind}: {_sizing(found, kind, sizing)}"
-
-
-def _sizing(found: Advice, kind: str, sizing: Sizing) -> str:
-    from hoist.advise import words
-
-    least, enough, cheapest = sizing.least, sizing.enough, sizing.cheapest
-    most, wanted = found.most_in_time.get(kind, 0), found.scenario.instances
-    carries = f"{most:,} at once" if 0 < most < 1 << 17 else "any number at once" if most else "not even one"
-    now = f"{carries}, no larger than the models" if kind in ("nas", "accl") else carries
-    if enough is None or cheapest is None:
-        late = f"{now}; {words.share(least.prediction.late)} of {wanted:,} are late"
-        return late + (f", and no size up to {words.decimal_size(sizing.most)} mends it" * (kind in ("nas", "accl")))
-    parts = [f"{now}: enough" if enough is least else f"{now}; {wanted:,} take {_priced(enough)}"]
-    if cheapest is not enough:
-        parts.append(f"cheaper is {_priced(cheapest)}, as it saves GPU seconds")
-    return "; ".join(parts)
-
-
-def _priced(each: Judged) -> str:
-    from hoist.advise import words
-
-    what = "of accelerator" if each.kind == "accl" else "stored, most of it only for its bandwidth"
-    hour = ", for the hour of each scheduled start" if each.cost.resized else ""
-    price = words.money(each.cost.total, each.cost.currency)
-    return f"{words.decimal_size(each.amount)} {what}{hour} ({price} a month in all)"
-
-
-def _notes(found: Advice) -> Iterator[str]:
-    from hoist.advise import words
-    from hoist.advise.advice import with_loader
-
-    if found.bottleneck:
-        yield found.bottleneck
-    if found.folklore and not found.folklore.agrees:
-        yield (
-            f'The platform\'s guide says "{found.folklore.rule}" ({" or ".join(found.folklore.recommends)}), and the '
-            f"computation does not: {found.folklore.why}."
-        )
-    elif found.folklore:
-        yield f'So says the platform\'s guide: "{found.folklore.rule}".'
-    case = found.scenario
-    other = "plain" if case.loader == "hoist" else "hoist"
-    times = ", ".join(
-        f"{kind} {words.seconds(each.prediction.p95)}"
-        for kind, each in with_loader(found, other).items()
-        if not each.candidate.problem
-    )
-    if times:
-        name = "a plain loader that hashes the file first" if other == "plain" else "Hoist, which reads once"
-        yield f"By {name}, p95: {times}."
-    image = found.judged["image"]
-    if not image.candidate.problem and case.instances > 1:
-        yield "What images give all instances together is not published: no limit is taken."
-    if case.shared:
-        yield f"An update brings {words.size(case.update_bytes)}: {case.shared:.0%} is shared with a version that is there."
-    doubtful = [fact.id for fact in found.used if fact.certainty == "unverified"]
-    if doubtful:
-        yield f"Rests on unverified facts: {', '.join(doubtful)}. Give your own in hoist.toml, or by --fact."
 
 
 def _print_explanations(found: Advice) -> None:

@@ -165,9 +165,9 @@ def run_learn(args: Namespace) -> int:
     if args.json:
         print_json({"facts": [fact_document(fact) for fact in found.facts], "records": found.used})
     elif args.output:
-        rows = [(fact.id, fact.shown, fact.source, fact.note) for fact in found.facts]
-        print_table(("FACT", ">VALUE", "FROM", "ON"), rows)
-        print(printable(f"\nhoist advise goes by them with --facts {args.output}"))
+        print_table(("FACT", ">VALUE", "FROM"), [(fact.id, fact.shown, fact.source) for fact in found.facts])
+        print()
+        print(printable(f"hoist advise goes by them with --facts {args.output}"))
     else:
         print(text, end="")
     return 0
