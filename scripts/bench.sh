@@ -38,7 +38,9 @@ echo "== herd: hoist bench herd"
 
 # The simulator beside that herd, and how long it takes itself.
 "$hoist" simulate --validate "$herd" --markdown benchmarks/simulator.md
-"$hoist" simulate --timing
+simulator=benchmarks/records/$day-simulate.jsonl
+rm -f "$simulator"
+"$hoist" simulate --timing --record "$simulator"
 
 # The accelerator: a herd of 16 cold instances before a slow origin, and what it costs when it is warm.
 accelerator=benchmarks/records/$day-accelerator.jsonl

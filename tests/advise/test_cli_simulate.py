@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from test_advise_validate import herd
 
+from hoist.advise.timing import run_timing
 from hoist.bench.records import append_records
 from hoist.cli import main
 
@@ -67,6 +68,19 @@ def test_a_scenario_file_and_the_table(tmp_path: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "40 instances, 4.00 GiB each" in out and "MEAN OF" in out
     assert "image: 80 starts ended at the deadline, 40 were given up" in out
+
+
+def test_who_shares_a_host_does_not_hang_on_how_many_are_there_at_once(tmp_path: Path, capsys: Capture) -> None:
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text('size = "4GB"\ninstances_per_host = 5\n')
+    (found,) = simulated(capsys, str(scenario), "--at", "0s=10", "--storage", "oss")["storages"]
+    assert found["instances"] == 10 and found["storage_bytes"] == pytest.approx(8e9)
+
+
+def test_the_simulator_is_timed_in_processes_of_its_own() -> None:
+    (record,) = run_timing(("hosts, deadlines",), (300,))
+    assert record["instances"] == 300 and record["starts"] >= 4 * 300
+    assert record["seconds"] > 0 and record["peak_bytes"] > 1 << 20
 
 
 def test_a_picture_is_drawn(tmp_path: Path, capsys: Capture) -> None:

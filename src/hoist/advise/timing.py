@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from hoist.advise.performance import Performance
 from hoist.advise.simulate import Model, Poisson, ScaleOut, SimulationInput, simulate
+from hoist.bench.records import Recorder
 from hoist.errors import LocalError
 
 SIZES = (25_000, 50_000, 100_000, 200_000)
@@ -50,9 +51,13 @@ def fleet(work: str, storage: Performance, instances: int) -> SimulationInput:
     )
 
 
-def run_timing(works: Sequence[str] = tuple(WORKS), sizes: Sequence[int] = SIZES) -> list[dict[str, Any]]:
-    """A record for each size of each work. Raises LocalError where Python does not start."""
-    found = []
+def run_timing(
+    works: Sequence[str] = tuple(WORKS),
+    sizes: Sequence[int] = SIZES,
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> list[dict[str, Any]]:
+    """A record for each size of each work, told as soon as it is there. Raises LocalError where Python does not start."""
+    recorder = Recorder(on_record)
     for work in works:
         for size in sizes:
             done = subprocess.run(
@@ -65,8 +70,8 @@ def run_timing(works: Sequence[str] = tuple(WORKS), sizes: Sequence[int] = SIZES
                 raise LocalError(
                     f"the simulation of {size:,} instances ended with {done.returncode}: {done.stderr[-300:]}"
                 )
-            found.append(json.loads(done.stdout))
-    return found
+            recorder.note("simulate", json.loads(done.stdout))
+    return recorder.records
 
 
 def measure(work: str, instances: int) -> dict[str, Any]:

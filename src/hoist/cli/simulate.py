@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hoist.cli.advise import add_fields
 from hoist.cli.facts import add_facts
@@ -52,6 +52,7 @@ def add_to(root: Root) -> None:
     completes(add("--validate", nargs="+", metavar="RECORDS", help="compare with measured herds instead"), "file")
     completes(add("--markdown", metavar="FILE", help="with --validate: write the table to this file too"), "file")
     add("--timing", action="store_true", help="time the simulator itself instead, with up to 200,000 instances")
+    completes(add("--record", metavar="FILE", help="with --timing: append the records to this file"), "file")
     add_json(parser)
 
 
@@ -154,10 +155,17 @@ def _validate(args: Namespace) -> int:
 
 
 def _time(args: Namespace) -> int:
+    from pathlib import Path
+
     from hoist.advise.timing import run_timing
+    from hoist.bench.records import append_records
     from hoist.cli.simulate_text import print_timing
 
-    found = run_timing()
+    def keep(record: dict[str, Any]) -> None:
+        if args.record:
+            append_records(Path(args.record), [record])
+
+    found = run_timing(on_record=keep)
     if args.json:
         print_json({"records": found})
     else:

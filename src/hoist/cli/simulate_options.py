@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def case_of(args: Namespace) -> Case:
     """The case that is simulated. Raises UsageError, InvalidConfig, NotFound."""
+    from pathlib import Path
+
+    from hoist.advise.scenario import read_scenario
     from hoist.advise.verb import read_case
     from hoist.config import load_config
 
@@ -25,9 +28,10 @@ def case_of(args: Namespace) -> Case:
     if models and fields["size"] is None:
         # Set-up and rest are those of the largest one.
         fields["size"] = f"{int(max(model.size for model in models))}B"
-    if not args.scenario and fields["instances"] is None:
-        # Of a fleet over time there is no number that is there at once.
-        fields["instances"] = fields["instances_per_host"]
+    table = read_scenario(Path(args.scenario)) if args.scenario else {}
+    if fields["instances"] is None and "instances" not in table:
+        # A fleet over time has no number that is there at once, which would bound how many share a host.
+        fields["instances"] = fields["instances_per_host"] or table.get("instances_per_host")
     return read_case(
         None,
         scenario=args.scenario,
