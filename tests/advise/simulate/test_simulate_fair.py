@@ -27,7 +27,7 @@ def test_rates_are_those_of_progressive_filling(given_classes: list[tuple[float,
     shares = Shares(capacity)
     for cap, count in given_classes:
         shares.counts[shares.open(cap)] = count
-    shares.reshare()
+    shares.plan()
     flows = [(number, cap) for number, (cap, count) in enumerate(given_classes) for _ in range(count)]
     plain = max_min([cap for _, cap in flows], [0] * len(flows), {0: inf}, capacity)
     assert [shares.rates[number] for number, _ in flows] == pytest.approx(plain, rel=1e-6)
@@ -41,7 +41,7 @@ def test_no_flow_could_have_more_without_taking_it_from_a_poorer_one(
     shares = Shares(capacity)
     for cap, count in given_classes:
         shares.counts[shares.open(cap)] = count
-    shares.reshare()
+    shares.plan()
     used = [number for number, count in enumerate(shares.counts) if count]
     assert shares.total <= capacity * (1 + 1e-9)
     for number in used:
@@ -67,13 +67,13 @@ def play(medium: Medium, readers: list[Reader]) -> list[float]:
     """When each is done, by the events of a medium."""
     done = [inf] * len(readers)
     waiting = sorted(range(len(readers)), key=lambda n: readers[n].begin)
-    while waiting or medium.due() < inf:
-        if waiting and readers[waiting[0]].begin <= medium.due():
+    while waiting or medium.due < inf:
+        if waiting and readers[waiting[0]].begin <= medium.due:
             number = waiting.pop(0)
             each = readers[number]
             medium.enter(each.begin, number, each.size, each.model, each.cap)
         else:
-            now = medium.due()
+            now = medium.due
             for number in medium.take(now):
                 done[number] = now
     return done
@@ -153,8 +153,8 @@ def test_sleepers_go_on_when_the_one_who_streams_leaves() -> None:
     medium.enter(0.0, 2, 100.0, 0, 50.0)
     assert medium.leave(2.0, 0) == pytest.approx(80.0)
     done: dict[int, float] = {}
-    while medium.due() < inf:
-        now = medium.due()
+    while medium.due < inf:
+        now = medium.due
         done |= dict.fromkeys(medium.take(now), now)
     # One of them streams from when it has caught up, and is done with the front.
     assert min(done.values()) == pytest.approx(10.0)
@@ -188,11 +188,11 @@ def test_a_reader_who_leaves_has_what_it_read_and_what_came_is_kept() -> None:
     medium = ReadCache(1e6, 10.0, [100.0])
     medium.enter(0.0, 0, 100.0, 0, 50.0)
     assert medium.leave(4.0, 0) == pytest.approx(60.0)
-    assert medium.due() == inf
+    assert medium.due == inf
     assert medium.origin_bytes == pytest.approx(40.0)
     medium.enter(20.0, 1, 100.0, 0, 50.0)
-    while medium.due() < inf:
-        now = medium.due()
+    while medium.due < inf:
+        now = medium.due
         medium.take(now)
     # 40 are there; the other 60 come at 10 a second.
     assert now == pytest.approx(26.0)
@@ -220,8 +220,8 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
     active: dict[int, float] = {}
     for _ in range(data.draw(st.integers(1, 25))):
         until = now + data.draw(st.floats(0, 3))
-        while medium.due() <= until:
-            now = medium.due()
+        while medium.due <= until:
+            now = medium.due
             for flow in medium.take(now):
                 given_bytes += active.pop(flow)
         now = until
@@ -240,8 +240,8 @@ def test_bytes_are_conserved_whatever_flows_do(data: st.DataObject) -> None:
             medium.change(
                 now, data.draw(st.sampled_from(sorted(active))), data.draw(st.sampled_from([10.0, 20.0, 60.0]))
             )
-    while medium.due() < inf:
-        now = medium.due()
+    while medium.due < inf:
+        now = medium.due
         for flow in medium.take(now):
             given_bytes += active.pop(flow)
     assert not active

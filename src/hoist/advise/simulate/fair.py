@@ -15,8 +15,9 @@ from math import inf
 class Shares:
     """The classes behind one `capacity` (bytes a second; inf: none). `counts`, `rates` and `clocks` are by class.
 
-    Whoever changes `counts` or caps calls `reshare` afterwards, and `advance` before, so that clocks run at the rates that
-    held until then. `level` is what a flow without a cap has now.
+    Flows that have a mark are added and dropped here; of others their owner changes `counts`. Whoever changes something
+    calls `advance` before, so that clocks run at the rates that held until then, and `plan` afterwards. `level` is what a
+    flow without a cap has now, `total` what all have; in `soonest` seconds a flow of class `which` reaches its mark.
     """
 
     def __init__(self, capacity: float) -> None:
@@ -25,9 +26,11 @@ class Shares:
         self.counts: list[int] = []
         self.rates: list[float] = []
         self.clocks: list[float] = []
-        self.level = inf
-        self.total = 0.0
-        self.now = 0.0
+        self.marks: dict[int, float] = {}
+        self.level = self.soonest = inf
+        self.total = self.now = 0.0
+        self.which = -1
+        self._heaps: list[list[tuple[float, int]]] = []
         self._by_cap: list[int] = []
 
     def open(self, cap: float) -> int:
@@ -37,67 +40,93 @@ class Shares:
         self.counts.append(0)
         self.rates.append(0.0)
         self.clocks.append(0.0)
+        self._heaps.append([])
         self._by_cap.append(number)
-        self._sort()
+        self._by_cap.sort(key=self.caps.__getitem__)
         return number
 
     def set_cap(self, number: int, cap: float) -> None:
         """Change the cap of a class."""
         if self.caps[number] != cap:
             self.caps[number] = cap
-            self._sort()
+            self._by_cap.sort(key=self.caps.__getitem__)
 
-    def _sort(self) -> None:
-        self._by_cap.sort(key=self.caps.__getitem__)
+    def add(self, number: int, flow: int, size: float) -> None:
+        """A flow of that class begins, with so many bytes before it."""
+        mark = self.marks[flow] = self.clocks[number] + size
+        heappush(self._heaps[number], (mark, flow))
+        self.counts[number] += 1
+
+    def drop(self, number: int, flow: int) -> float:
+        """A flow of that class ends before its mark; the bytes that it has not got."""
+        self.counts[number] -= 1
+        return max(0.0, self.marks.pop(flow) - self.clocks[number])
 
     def advance(self, now: float) -> None:
         """Run the clocks up to `now`."""
         passed = now - self.now
         if passed > 0:
-            clocks, rates, counts = self.clocks, self.rates, self.counts
-            for number, count in enumerate(counts):
+            clocks, rates = self.clocks, self.rates
+            for number, count in enumerate(self.counts):
                 if count:
                     clocks[number] += rates[number] * passed
             self.now = now
 
-    def reshare(self) -> None:
+    def plan(self) -> None:
         """Share anew: classes with small caps get them, and what they leave is shared alike by the others."""
-        left, counts, caps, rates = self.capacity, self.counts, self.caps, self.rates
-        if len(counts) == 1 and counts[0]:
-            # As below; most fleets are of one class.
-            share, cap = left / counts[0], caps[0]
-            capped = cap <= share
-            self.level = inf if capped else share
-            rates[0] = cap if capped else share
-            self.total = rates[0] * counts[0]
-            return
+        left, caps, counts, rates, marks = self.capacity, self.caps, self.counts, self.rates, self.marks
         flows = sum(counts)
-        self.level = inf
-        total = 0.0
+        level = soonest = inf
+        total, which = 0.0, -1
         for number in self._by_cap:
             count = counts[number]
             if not count:
                 rates[number] = 0.0
                 continue
-            rate = self.level
-            if rate == inf:
-                share, cap = left / flows, caps[number]
-                if cap <= share:
-                    rate = cap
-                    left -= cap * count
+            rate = level
+            if level == inf:
+                share, rate = left / flows, caps[number]
+                if rate <= share:
+                    left -= rate * count
                     flows -= count
                 else:
-                    rate = self.level = share
+                    rate = level = share
             rates[number] = rate
             total += rate * count
-        self.total = total
+            heap = self._heaps[number]
+            while heap:
+                mark, flow = heap[0]
+                if marks.get(flow) == mark:
+                    after = (mark - self.clocks[number]) / rate
+                    if after < soonest:
+                        soonest, which = after, number
+                    break
+                # It was dropped, and perhaps added again elsewhere.
+                heappop(heap)
+        self.level, self.total, self.which = level, total, which
+        self.soonest = soonest if soonest > 0 else 0.0
+
+    def take(self, sure: bool) -> list[int]:
+        """The flows that have reached their marks, taken out. `sure`: one of `which` has, whatever rounding made of it."""
+        counts, clocks, marks = self.counts, self.clocks, self.marks
+        taken = []
+        for number, heap in enumerate(self._heaps):
+            if not counts[number] or not heap:
+                continue
+            if sure and number == self.which and heap[0][0] > clocks[number]:
+                clocks[number] = heap[0][0]
+            clock = clocks[number]
+            while heap and heap[0][0] <= clock:
+                mark, flow = heappop(heap)
+                if marks.get(flow) == mark:
+                    del marks[flow]
+                    counts[number] -= 1
+                    taken.append(flow)
+        return taken
 
 
 class Queue:
-    """The flows of one class in the order in which they will be done, with the marks of its clock at which they are.
-
-    Also what else waits for a clock to reach a mark. One that was dropped stays in the heap until it comes up.
-    """
+    """Who waits for a clock to reach which mark, in order. One that was dropped stays in the heap until it comes up."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []

@@ -100,7 +100,7 @@ class _Fleet:
     def _loop(self) -> None:
         events, medium = self._events, self._medium
         while True:
-            due = medium.due()
+            due = medium.due
             at = events[0][0] if events else inf
             if due <= at:
                 if due == inf:

@@ -6,15 +6,17 @@ from array import array
 from math import inf
 from typing import Protocol
 
-from hoist.advise.simulate.fair import Queue, Shares
+from hoist.advise.simulate.fair import Shares
 
 
 class Medium(Protocol):
     """Flows by number. Each call says what time it is, and no call goes back.
 
-    `curve` is what all have read over time, `origin_curve` what its origin gave, where it has one.
+    `due` is when something happens by itself (inf: never); `curve` is what all have read over time, `origin_curve` what its
+    origin gave, where it has one.
     """
 
+    due: float
     curve: Curve
 
     @property
@@ -37,10 +39,6 @@ class Medium(Protocol):
 
     def change(self, now: float, flow: int, cap: float) -> None:
         """From now on the flow has another cap."""
-        ...
-
-    def due(self) -> float:
-        """When something happens by itself; inf: never."""
         ...
 
     def take(self, now: float) -> list[int]:
@@ -67,55 +65,18 @@ class Curve:
             rates.append(rate)
 
 
-class Classes:
-    """The flows behind one capacity, a queue for each cap that occurs: what both media are made of."""
-
-    def __init__(self, capacity: float) -> None:
-        self.shares = Shares(capacity)
-        self.queues: list[Queue] = []
-        self._by_cap: dict[float, int] = {}
-
-    def number(self, cap: float) -> int:
-        """The class of that cap, made if need be."""
-        found = self._by_cap.get(cap)
-        if found is None:
-            found = self._by_cap[cap] = self.open(cap)
-        return found
-
-    def open(self, cap: float) -> int:
-        """One more class, which `number` does not find."""
-        number = self.shares.open(cap)
-        self.queues.append(Queue())
-        return number
-
-    def first(self) -> tuple[float, int]:
-        """The seconds until the first of all flows is done, and its class."""
-        soonest, which = inf, -1
-        shares = self.shares
-        rates, clocks = shares.rates, shares.clocks
-        for number, queue in enumerate(self.queues):
-            if shares.counts[number]:
-                mark = queue.first()
-                if mark < inf:
-                    rate = rates[number]
-                    after = (mark - clocks[number]) / rate if rate else inf
-                    if after < soonest or which < 0:
-                        soonest, which = after, number
-        return (soonest if soonest > 0 else 0.0), which
-
-
 class Direct:
     """A storage behind one bandwidth, read by each instance for itself."""
 
     def __init__(self, capacity: float) -> None:
-        self._sent = 0.0
-        self._classes = Classes(capacity)
-        self._shares = self._classes.shares
-        self._of: dict[int, int] = {}
-        self._due, self._cause = inf, -1
+        self.due = inf
         self.curve = Curve()
         # It is its own origin.
         self.origin_curve = None
+        self._sent = 0.0
+        self._shares = Shares(capacity)
+        self._by_cap: dict[float, int] = {}
+        self._of: dict[int, int] = {}
 
     @property
     def origin_bytes(self) -> float:
@@ -125,61 +86,47 @@ class Direct:
     def enter(self, now: float, flow: int, size: float, model: int, cap: float) -> None:
         """Begin; it takes its place among those of its cap."""
         self._shares.advance(now)
-        self._add(flow, size, cap)
+        number = self._of[flow] = self._number(cap)
+        self._shares.add(number, flow, size)
         self._sent += size
         self._plan()
 
     def leave(self, now: float, flow: int) -> float:
         """Give up."""
         self._shares.advance(now)
-        left = self._drop(flow)
+        left = self._shares.drop(self._of.pop(flow), flow)
         self._sent -= left
         self._plan()
         return left
 
     def change(self, now: float, flow: int, cap: float) -> None:
         """Go over to those of another cap, with what is missing."""
-        if self._classes.number(cap) != self._of[flow]:
+        number, before = self._number(cap), self._of[flow]
+        if number != before:
             self._shares.advance(now)
-            self._add(flow, self._drop(flow), cap)
+            self._of[flow] = number
+            self._shares.add(number, flow, self._shares.drop(before, flow))
             self._plan()
-
-    def due(self) -> float:
-        """When the next flow is done."""
-        return self._due
 
     def take(self, now: float) -> list[int]:
         """Those that are done."""
-        shares, queues = self._shares, self._classes.queues
-        shares.advance(now)
-        if self._cause >= 0:
-            # Rounding must not leave it a hair before its end.
-            shares.clocks[self._cause] = max(shares.clocks[self._cause], queues[self._cause].first())
-        done: list[int] = []
-        for number, queue in enumerate(queues):
-            if shares.counts[number]:
-                taken = queue.take(shares.clocks[number])
-                if taken:
-                    shares.counts[number] -= len(taken)
-                    done += taken
+        self._shares.advance(now)
+        done = self._shares.take(sure=True)
         for flow in done:
             del self._of[flow]
         self._plan()
         return done
 
-    def _add(self, flow: int, size: float, cap: float) -> None:
-        number = self._of[flow] = self._classes.number(cap)
-        self._shares.counts[number] += 1
-        self._classes.queues[number].add(flow, self._shares.clocks[number] + size)
-
-    def _drop(self, flow: int) -> float:
-        number = self._of.pop(flow)
-        self._shares.counts[number] -= 1
-        return max(0.0, self._classes.queues[number].drop(flow) - self._shares.clocks[number])
+    def _number(self, cap: float) -> int:
+        found = self._by_cap.get(cap)
+        if found is None:
+            found = self._by_cap[cap] = self._shares.open(cap)
+        return found
 
     def _plan(self) -> None:
         shares = self._shares
-        shares.reshare()
-        after, self._cause = self._classes.first()
-        self._due = shares.now + after
-        self.curve.note(shares.now, shares.total)
+        before = shares.total
+        shares.plan()
+        self.due = shares.now + shares.soonest
+        if shares.total != before:
+            self.curve.note(shares.now, shares.total)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 
-from hoist.advise.simulate.fair import Queue
+from hoist.advise.simulate.fair import Queue, Shares
 from hoist.advise.simulate.fronts import Fronts
-from hoist.advise.simulate.medium import Classes, Curve
+from hoist.advise.simulate.medium import Curve
 
 _DONE, _CATCHES_UP, _FRONT, _WAKES = "a reader is done", "a reader catches up", "a model is there", "a reader wakes"
 # A front is faster than a reader only if it is so by more than rounding.
@@ -53,8 +53,7 @@ class ReadCache:
     ) -> None:
         self._origin_rate, self._sizes, self._look_again = origin_rate, sizes, look_again
         self._slice = slice_size if look_again else 0.0
-        self._classes = Classes(capacity)
-        self._shares = self._classes.shares
+        self._shares = Shares(capacity)
         # By kind of reader, which is by cap: its class while it is behind the front or needs none, and that at the front.
         self._kinds: dict[float, int] = {}
         self._caps: list[float] = []
@@ -66,7 +65,7 @@ class ReadCache:
         self._leaders: dict[int, int] = {}
         self._sleeping: list[tuple[float, int]] = []
         self._fronts = Fronts(sizes, room, self._of_model)
-        self._due, self._cause, self._which = inf, "", -1
+        self.due, self._cause, self._which = inf, "", -1
         self.curve, self.origin_curve = Curve(), Curve()
 
     @property
@@ -108,17 +107,10 @@ class ReadCache:
             self._read(flow, reader, left)
         self._plan()
 
-    def due(self) -> float:
-        """When a reader is done, catches up, or wakes, or a model is there."""
-        return self._due
-
     def take(self, now: float) -> list[int]:
         """Let it happen; the readers that are done."""
         self._advance(now)
-        shares, cause, which = self._shares, self._cause, self._which
-        # Rounding must not leave the one that is due a hair before it.
-        if cause == _DONE:
-            shares.clocks[which] = max(shares.clocks[which], self._classes.queues[which].first())
+        cause, which = self._cause, self._which
         done: list[int] = []
         for model in self._fronts.arrived(cause == _FRONT):
             done += self._complete(model)
@@ -130,11 +122,10 @@ class ReadCache:
                     self._catch_up(flow)
         while self._sleeping and self._sleeping[0][0] <= now:
             self._wake(*heappop(self._sleeping))
-        for number in self._behind:
-            for flow in self._classes.queues[number].take(shares.clocks[number]):
-                shares.counts[number] -= 1
-                self._chases[self._readers[flow].kind].marks.pop(flow, None)
-                done.append(flow)
+        # Rounding must not leave the one that is due a hair before it.
+        for flow in self._shares.take(sure=cause == _DONE):
+            self._chases[self._readers[flow].kind].marks.pop(flow, None)
+            done.append(flow)
         for flow in done:
             self._forget(flow)
         self._plan()
@@ -144,8 +135,8 @@ class ReadCache:
         kind = self._kinds.setdefault(cap, len(self._caps))
         if kind == len(self._caps):
             self._caps.append(cap)
-            self._behind.append(self._classes.open(cap))
-            self._at.append(self._classes.open(cap))
+            self._behind.append(self._shares.open(cap))
+            self._at.append(self._shares.open(cap))
             self._chases.append(Queue())
         return kind
 
@@ -161,14 +152,13 @@ class ReadCache:
         each = self._origin_rate / max(1, coming)
         for kind, number in enumerate(self._at):
             shares.set_cap(number, min(self._caps[kind], each))
-        shares.reshare()
+        shares.plan()
         fronts.speed = min(max(self._caps), shares.level, each) if coming else 0.0
         if coming:
             self._fall_behind()
         self.curve.note(shares.now, shares.total)
         self.origin_curve.note(shares.now, fronts.speed * coming)
-        after, self._which = self._classes.first()
-        self._cause = _DONE
+        after, self._cause = shares.soonest, _DONE
         if coming:
             # What is there is there before somebody has caught up with it.
             if fronts.due() <= after:
@@ -177,9 +167,9 @@ class ReadCache:
                 catch = self._until_caught(kind)
                 if catch < after:
                     after, self._cause, self._which = catch, _CATCHES_UP, kind
-        self._due = shares.now + after
-        if self._sleeping and self._sleeping[0][0] < self._due:
-            self._due, self._cause = max(shares.now, self._sleeping[0][0]), _WAKES
+        self.due = shares.now + after
+        if self._sleeping and self._sleeping[0][0] < self.due:
+            self.due, self._cause = max(shares.now, self._sleeping[0][0]), _WAKES
 
     def _ahead(self, kind: int) -> float:
         """How far the clock of a kind's readers is ahead of the fronts'."""
@@ -252,9 +242,7 @@ class ReadCache:
 
     def _read(self, flow: int, reader: _Reader, left: float) -> None:
         """Have it read at its own pace, and catch up with the front if there is one."""
-        number = self._behind[reader.kind]
-        self._shares.counts[number] += 1
-        self._classes.queues[number].add(flow, self._shares.clocks[number] + left)
+        self._shares.add(self._behind[reader.kind], flow, left)
         missing = self._fronts.missing(reader.model)
         if missing > 0:
             behind = left - reader.beyond - missing
@@ -281,10 +269,8 @@ class ReadCache:
             reader.at_front = False
             self._shares.counts[self._at[reader.kind]] -= 1
             return self._fronts.missing(reader.model) + reader.beyond
-        number = self._behind[reader.kind]
-        self._shares.counts[number] -= 1
         self._chases[reader.kind].marks.pop(flow, None)
-        return max(0.0, self._classes.queues[number].drop(flow) - self._shares.clocks[number])
+        return self._shares.drop(self._behind[reader.kind], flow)
 
     def _forget(self, flow: int) -> None:
         """It reads no more; a model that nobody reads stops coming."""
