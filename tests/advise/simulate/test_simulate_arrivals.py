@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoist.advise.simulate import Poisson, ScaleOut, Schedule
@@ -29,6 +29,7 @@ def test_poisson_arrivals_are_as_many_as_their_rate_says_and_their_gaps_memoryle
     assert len(exact) == 1234 and list(exact) == sorted(exact) and exact[-1] < 60
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 100), min_size=1, max_size=60),
     st.integers(1, 10),

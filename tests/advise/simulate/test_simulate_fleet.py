@@ -206,7 +206,7 @@ fleets = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(fleets)
 def test_the_same_seed_gives_the_same_outcome_and_time_never_runs_back(given_fleet: SimulationInput) -> None:
     outcome, again = simulate(given_fleet), simulate(given_fleet)
@@ -223,7 +223,7 @@ def test_the_same_seed_gives_the_same_outcome_and_time_never_runs_back(given_fle
         assert outcome.usage.origin_bytes <= 1300 * (1 + 1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(fleets, st.floats(1.0, 3.0))
 def test_more_bandwidth_moves_the_same_bytes_no_later(given_fleet: SimulationInput, factor: float) -> None:
     patient = replace(given_fleet, deadline=inf, host_link=inf)
@@ -236,7 +236,7 @@ def test_more_bandwidth_moves_the_same_bytes_no_later(given_fleet: SimulationInp
     assert all(b <= a * (1 + 1e-9) for a, b in zip(outcome.times.loaded, better.times.loaded, strict=True))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(fleets, st.integers(1, 30))
 def test_who_comes_besides_makes_nobody_faster(given_fleet: SimulationInput, more: int) -> None:
     times = (0.0, *given_fleet.arrivals.times(Random(given_fleet.seed)))

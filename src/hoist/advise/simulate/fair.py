@@ -26,10 +26,11 @@ class Shares:
         self.counts: list[int] = []
         self.rates: list[float] = []
         self.clocks: list[float] = []
-        self.marks: dict[int, float] = {}
         self.level = self.soonest = inf
         self.total = self.now = 0.0
         self.which = -1
+        # By class too: a flow may have the same mark in the class that it left.
+        self._marks: list[dict[int, float]] = []
         self._heaps: list[list[tuple[float, int]]] = []
         self._by_cap: list[int] = []
 
@@ -40,6 +41,7 @@ class Shares:
         self.counts.append(0)
         self.rates.append(0.0)
         self.clocks.append(0.0)
+        self._marks.append({})
         self._heaps.append([])
         self._by_cap.append(number)
         self._by_cap.sort(key=self.caps.__getitem__)
@@ -53,14 +55,14 @@ class Shares:
 
     def add(self, number: int, flow: int, size: float) -> None:
         """A flow of that class begins, with so many bytes before it."""
-        mark = self.marks[flow] = self.clocks[number] + size
+        mark = self._marks[number][flow] = self.clocks[number] + size
         heappush(self._heaps[number], (mark, flow))
         self.counts[number] += 1
 
     def drop(self, number: int, flow: int) -> float:
         """A flow of that class ends before its mark; the bytes that it has not got."""
         self.counts[number] -= 1
-        return max(0.0, self.marks.pop(flow) - self.clocks[number])
+        return max(0.0, self._marks[number].pop(flow) - self.clocks[number])
 
     def advance(self, now: float) -> None:
         """Run the clocks up to `now`."""
@@ -74,7 +76,7 @@ class Shares:
 
     def plan(self) -> None:
         """Share anew: classes with small caps get them, and what they leave is shared alike by the others."""
-        left, caps, counts, rates, marks = self.capacity, self.caps, self.counts, self.rates, self.marks
+        left, caps, counts, rates = self.capacity, self.caps, self.counts, self.rates
         flows = sum(counts)
         level = soonest = inf
         total, which = 0.0, -1
@@ -93,7 +95,7 @@ class Shares:
                     rate = level = share
             rates[number] = rate
             total += rate * count
-            heap = self._heaps[number]
+            heap, marks = self._heaps[number], self._marks[number]
             while heap:
                 mark, flow = heap[0]
                 if marks.get(flow) == mark:
@@ -108,14 +110,14 @@ class Shares:
 
     def take(self, sure: bool) -> list[int]:
         """The flows that have reached their marks, taken out. `sure`: one of `which` has, whatever rounding made of it."""
-        counts, clocks, marks = self.counts, self.clocks, self.marks
+        counts, clocks = self.counts, self.clocks
         taken = []
         for number, heap in enumerate(self._heaps):
             if not counts[number] or not heap:
                 continue
             if sure and number == self.which and heap[0][0] > clocks[number]:
                 clocks[number] = heap[0][0]
-            clock = clocks[number]
+            clock, marks = clocks[number], self._marks[number]
             while heap and heap[0][0] <= clock:
                 mark, flow = heappop(heap)
                 if marks.get(flow) == mark:

@@ -112,14 +112,14 @@ class ReadCache:
         self._advance(now)
         cause, which = self._cause, self._which
         done: list[int] = []
-        for model in self._fronts.arrived(cause == _FRONT):
-            done += self._complete(model)
-        for kind, chase in enumerate(self._chases):
-            ahead = self._ahead(kind)
-            mark = chase.first()
-            if mark <= ahead or (cause == _CATCHES_UP and which == kind):
-                for flow in chase.take(max(ahead, mark)):
-                    self._catch_up(flow)
+        if self._fronts:
+            for model in self._fronts.arrived(cause == _FRONT):
+                done += self._complete(model)
+            for kind, chase in enumerate(self._chases):
+                ahead, mark = self._ahead(kind), chase.first()
+                if mark <= ahead or (cause == _CATCHES_UP and which == kind):
+                    for flow in chase.take(max(ahead, mark)):
+                        self._catch_up(flow)
         while self._sleeping and self._sleeping[0][0] <= now:
             self._wake(*heappop(self._sleeping))
         # Rounding must not leave the one that is due a hair before it.
@@ -149,24 +149,26 @@ class ReadCache:
     def _plan(self) -> None:
         """Share anew, and see what happens next."""
         shares, fronts, coming = self._shares, self._fronts, len(self._fronts)
-        each = self._origin_rate / max(1, coming)
-        for kind, number in enumerate(self._at):
-            shares.set_cap(number, min(self._caps[kind], each))
-        shares.plan()
-        fronts.speed = min(max(self._caps), shares.level, each) if coming else 0.0
         if coming:
+            each = self._origin_rate / coming
+            for kind, number in enumerate(self._at):
+                shares.set_cap(number, min(self._caps[kind], each))
+            shares.plan()
+            fronts.speed = min(max(self._caps), shares.level, each)
             self._fall_behind()
+        else:
+            fronts.speed = 0.0
+            shares.plan()
         self.curve.note(shares.now, shares.total)
         self.origin_curve.note(shares.now, fronts.speed * coming)
         after, self._cause = shares.soonest, _DONE
-        if coming:
-            # What is there is there before somebody has caught up with it.
-            if fronts.due() <= after:
-                after, self._cause = fronts.due(), _FRONT
-            for kind in range(len(self._chases)):
-                catch = self._until_caught(kind)
-                if catch < after:
-                    after, self._cause, self._which = catch, _CATCHES_UP, kind
+        # What is there is there before somebody has caught up with it.
+        if coming and fronts.due() <= after:
+            after, self._cause = fronts.due(), _FRONT
+        for kind in range(len(self._chases) if coming else 0):
+            catch = self._until_caught(kind)
+            if catch < after:
+                after, self._cause, self._which = catch, _CATCHES_UP, kind
         self.due = shares.now + after
         if self._sleeping and self._sleeping[0][0] < self.due:
             self.due, self._cause = max(shares.now, self._sleeping[0][0]), _WAKES
