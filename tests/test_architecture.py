@@ -34,6 +34,7 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),
+    ("advise",),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
