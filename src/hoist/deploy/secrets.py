@@ -15,11 +15,21 @@ _NAME = re.compile(
 )
 _LOOKS = (
     ("an access key", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bLTAI[A-Za-z0-9]{12,30}\b")),
-    ("a token", re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{30,})")),
+    (
+        "a token",
+        re.compile(
+            r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{30,})"
+        ),
+    ),
     ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
     ("a URL with a password", re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@'\"]+@")),
     ("a bearer token", re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/-]{8,}")),
-    ("a signed URL", re.compile(r"(?i)[?&](?:x-amz-(?:signature|credential|security-token)|x-oss-signature|signature|sig|access_token)=")),
+    (
+        "a signed URL",
+        re.compile(
+            r"(?i)[?&](?:x-amz-(?:signature|credential|security-token)|x-oss-signature|signature|sig|access_token)="
+        ),
+    ),
 )
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _LEAST_KNOWN = 8
@@ -47,7 +57,7 @@ def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def refuse_secrets(data: Any, known: Iterable[str] = (), where: str = "") -> None:
-    """Raise UsageError where data that is about to be written holds a secret; the message names the place, not the secret."""
+    """Raise UsageError where data that is about to be written holds a secret; the message names only the place."""
     known = tuple(known)
     for path, text in _texts(data, where):
         what = secret_in(text, known)
@@ -75,7 +85,9 @@ def hide(text: str, known: Iterable[str] = ()) -> str:
 
 
 def _hide_value(line: str) -> str:
-    found = re.match(r"([-+ ]*(?:- )?['\"]?(?P<name>[A-Za-z0-9_.-]+)['\"]?\s*:\s+)(?P<value>\S.*?)(\s*)$", line, re.DOTALL)
+    found = re.match(
+        r"([-+ ]*(?:- )?['\"]?(?P<name>[A-Za-z0-9_.-]+)['\"]?\s*:\s+)(?P<value>\S.*?)(\s*)$", line, re.DOTALL
+    )
     if found and is_secret_name(found["name"]) and not _REFERENCE.search(found["value"]):
         return f"{found[1]}{HIDDEN}{found[4]}"
     return line

@@ -97,7 +97,9 @@ def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[s
         raise InvalidConfig(f"storage {config.address!r}: no storage speaks {found.scheme}://")
     bucket = found.kind in ("oss", "accl")
     if bucket != found.is_bucket and (bucket or kind is None):
-        raise InvalidConfig(f"storage {config.address!r} is no object store, which {found.kind} is: give --storage nas or image")
+        raise InvalidConfig(
+            f"storage {config.address!r} is no object store, which {found.kind} is: give --storage nas or image"
+        )
     return found
 
 
@@ -119,7 +121,9 @@ def parse_models(texts: Iterable[str]) -> tuple[str, tuple[Model, ...]]:
     if not models:
         raise UsageError("which model? Give its location, as oss//sd15/anything:v5")
     if len(storages) > 1:
-        raise UsageError(f"the models lie in several storages ({', '.join(storages)}): deploy from one, hoist copy brings them there")
+        raise UsageError(
+            f"the models lie in several storages ({', '.join(storages)}): deploy from one, hoist copy brings them there"
+        )
     return next(iter(storages)), tuple(models)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 _WIDTH = 10_000
+# Of a table in a table, of what a list holds, of the dash before it.
+_INDENTS = ((2, 4, 2), (2, 2, 0), (4, 4, 0), (4, 6, 4), (4, 2, 0), (4, 4, 2), (2, 4, 0), (3, 3, 0), (8, 8, 0), (8, 10, 8))
 # What is a text in YAML 1.2 and something else in 1.1, which readers in Go and Python still speak.
 _MISTAKEN = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null|~)|[-+.]?[0-9][0-9:._eExXoO+-]*")
 _MOST_BYTES = 1 << 20
@@ -92,9 +94,22 @@ def load(text: str, where: str) -> tuple[Any, YAML]:
     if len(text) > _MOST_BYTES:
         raise UsageError(f"{where}: larger than 1 MiB")
     try:
-        return made.load(text), made
+        data = made.load(text)
+        _indent_as(made, data, text)
     except (YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from None
+    return data, made
+
+
+def _indent_as(made: YAML, data: Any, text: str) -> None:
+    """Let the writer indent as the file does: of the usual ways the one that gives most of its lines."""
+    lines = {line.rstrip() for line in text.splitlines()}
+
+    def alike(way: tuple[int, int, int]) -> int:
+        made.indent(mapping=way[0], sequence=way[1], offset=way[2])
+        return sum(line.rstrip() in lines for line in dump(data, made).splitlines())
+
+    made.indent(*max(_INDENTS, key=alike))
 
 
 def dump(data: Any, made: YAML) -> str:
