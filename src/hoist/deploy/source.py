@@ -26,8 +26,12 @@ class Model:
 
     def at(self, storage: str) -> str:
         """What `hoist serve --models` takes, with the storage as it is called there."""
-        location = str(Location(storage, self.reference))
+        location = self.location(storage)
         return f"{self.name}={location}" if self.name else location
+
+    def location(self, storage: str) -> str:
+        """Its location, with the storage as it is called there."""
+        return str(Location(storage, self.reference))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 _WIDTH = 10_000
 # Of a table in a table, of what a list holds, of the dash before it.
-_INDENTS = ((2, 4, 2), (2, 2, 0), (4, 4, 0), (4, 6, 4), (4, 2, 0), (4, 4, 2), (2, 4, 0), (3, 3, 0), (8, 8, 0), (8, 10, 8))
+_INDENTS = (
+    (2, 4, 2),
+    (2, 2, 0),
+    (4, 4, 0),
+    (4, 6, 4),
+    (4, 2, 0),
+    (4, 4, 2),
+    (2, 4, 0),
+    (3, 3, 0),
+    (8, 8, 0),
+    (8, 10, 8),
+)
 # What is a text in YAML 1.2 and something else in 1.1, which readers in Go and Python still speak.
 _MISTAKEN = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null|~)|[-+.]?[0-9][0-9:._eExXoO+-]*")
 _MOST_BYTES = 1 << 20
