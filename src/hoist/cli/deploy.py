@@ -26,7 +26,7 @@ GROUP = "deploy"
 _ABOUT = (
     "From a location, the function's image and its handler (MODULE:NAME, as hoist serve takes it). Nothing is deployed, and "
     "nothing is asked of the network: the text goes to standard output, or with -o to a file, which is not replaced if it "
-    "differs, unless --force. The same arguments make the same bytes. No secret is ever written: credentials are named, as a "
+    "differs, unless --force. The same arguments make the same bytes. No secret is written: credentials are named, as a "
     "role or a secret."
 )
 _CORRECT = (
@@ -65,7 +65,7 @@ def add_to(root: Root) -> None:
         about=_ABOUT,
         examples=(
             "hoist deploy kubernetes oss//sd15/anything:v5 --image registry.example.com/sd:v5 --warm-nodes 4",
-            "hoist deploy kubernetes oci://registry.example.com//sd15/anything:v5 --image registry.example.com/sd:v5 -o out/",
+            "hoist deploy kubernetes oci://registry.example.com//sd15/anything:v5 --image registry.example.com/sd:v5",
         ),
     )
     add_common(kubernetes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from hoist.deploy.secrets import hide_user
 from hoist.deploy.source import Source
 from hoist.deploy.yaml_text import Path
 from hoist.errors import UsageError
@@ -75,7 +76,7 @@ def _nas(source: Source, network: Network, role: dict[str, Any], vpc: dict[str, 
         )
     if not _NAS_SERVER.fullmatch(server):
         raise UsageError(
-            f"--nas-server {server!r} is not SERVER:/FOLDER, as 0abc-xyz.cn-hangzhou.nas.aliyuncs.com:/models"
+            f"--nas-server {hide_user(server)!r} is not SERVER:/FOLDER, as 0abc-xyz.cn-hangzhou.nas.aliyuncs.com:/models"
         )
     if not vpc:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hoist.deploy.cluster import Cluster, confined, container_env
+from hoist.deploy.secrets import hide_user
 from hoist.deploy.source import Model, Source, merged
 from hoist.errors import UsageError
 
@@ -83,7 +84,7 @@ def _nfs(source: Source, cluster: Cluster) -> PodStorage:
     if not found:
         raise UsageError(
             "which NFS server? Give --nas-server SERVER:/FOLDER, the folder of the storage"
-            + (f", not {server!r}" if server else "")
+            + (f", not {hide_user(server)!r}" if server else "")
         )
     volume = {"name": "models", "nfs": {"server": found["server"], "path": found["path"], "readOnly": True}}
     about = (

@@ -84,6 +84,11 @@ def hide(text: str, known: Iterable[str] = ()) -> str:
     return "".join(_hide_value(line) for line in shown.splitlines(keepends=True))
 
 
+def hide_user(text: str) -> str:
+    """`text` without who logs in, where it is the address of something."""
+    return re.sub(r"[^/\s]+@", f"{HIDDEN}@", text)
+
+
 def _hide_value(line: str) -> str:
     found = re.match(
         r"([-+ ]*(?:- )?['\"]?(?P<name>[A-Za-z0-9_.-]+)['\"]?\s*:\s+)(?P<value>\S.*?)(\s*)$", line, re.DOTALL

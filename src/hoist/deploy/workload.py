@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hoist.deploy.secrets import check_variable
+from hoist.deploy.secrets import check_variable, hide_user
 from hoist.deploy.source import Model, Source
 from hoist.errors import UsageError
 
@@ -14,7 +14,7 @@ PORT = 9000
 """Function Compute's own port, and so `hoist serve`'s."""
 DRAIN_SECONDS = 30
 _HANDLER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]*|\$\{[^{}]*\}")
+_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/-]*(?:@sha256:[0-9a-f]{64})?|\$\{[^{}]*\}")
 _SIZE = re.compile(r"[0-9.]+\s*(?:[KMGT]i?)?B?", re.IGNORECASE)
 
 
@@ -37,7 +37,7 @@ class Workload:
         if not _HANDLER.fullmatch(self.handler):
             raise UsageError(f"--handler {self.handler!r} is not MODULE:NAME, as app:Handler")
         if not _IMAGE.fullmatch(self.image):
-            raise UsageError(f"--image {self.image!r} is no image's name, as registry.example.com/sd:v5")
+            raise UsageError(f"--image {hide_user(self.image)!r} is no image's name, as registry.example.com/sd:v5")
         if not 1 <= self.concurrency <= 200:
             raise UsageError(f"--concurrency is 1 to 200, not {self.concurrency}")
         for option, value in (("--device-memory", self.device_memory), ("--host-memory", self.host_memory)):

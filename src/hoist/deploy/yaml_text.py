@@ -30,7 +30,7 @@ _INDENTS = (
     (8, 10, 8),
 )
 # What is a text in YAML 1.2 and something else in 1.1, which readers in Go and Python still speak.
-_MISTAKEN = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null|~)|[-+.]?[0-9][0-9:._eExXoO+-]*")
+_MISTAKEN = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null|~|<<|=)|[-+.]?[0-9][0-9:._eExXoO+-]*")
 _MOST_BYTES = 1 << 20
 
 
@@ -81,20 +81,25 @@ def _yaml() -> YAML:
 def _commented(value: Any, notes: Mapping[Path, str], path: Path) -> Any:
     """The data as ruamel's own tables, which carry comments."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
-    from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
     if isinstance(value, Mapping):
         made = CommentedMap()
         for key, item in value.items():
-            made[key] = _commented(item, notes, (*path, key))
+            name = _text(key)
+            made[name] = _commented(item, notes, (*path, key))
             if (*path, key) in notes:
-                made.yaml_set_comment_before_after_key(key, before=notes[(*path, key)], indent=2 * len(path))
+                made.yaml_set_comment_before_after_key(name, before=notes[(*path, key)], indent=2 * len(path))
         return made
     if isinstance(value, list | tuple):
         return CommentedSeq(_commented(item, notes, (*path, at)) for at, item in enumerate(value))
-    if isinstance(value, str) and _MISTAKEN.fullmatch(value):
-        return SingleQuotedScalarString(value)
-    return value
+    return _text(value)
+
+
+def _text(value: Any) -> Any:
+    """A text that some reader would take for something else is quoted."""
+    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+    return SingleQuotedScalarString(value) if isinstance(value, str) and _MISTAKEN.fullmatch(value) else value
 
 
 def load(text: str, where: str) -> tuple[Any, YAML]:
