@@ -14,7 +14,7 @@ PORT = 9000
 """Function Compute's own port, and so `hoist serve`'s."""
 DRAIN_SECONDS = 30
 _HANDLER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/-]*(?:@sha256:[0-9a-f]{64})?|\$\{[^{}]*\}")
+_IMAGE = re.compile(r"(?!.*//)[A-Za-z0-9][\w.:/-]*(?:@sha256:[0-9a-f]{64})?|\$\{[^{}]*\}")
 _SIZE = re.compile(r"[0-9.]+\s*(?:[KMGT]i?)?B?", re.IGNORECASE)
 
 
