@@ -247,7 +247,7 @@ def test_kserve_gives_hoist_a_uri_and_a_folder(tmp_path: Path) -> None:
     }
     uri = "hoist://s3//sd15/anything:v5"
     for words in (
-        [program, "publish", source, "s3//sd15/anything:v5", "--quiet"],
+        [str(program), "publish", str(source), "s3//sd15/anything:v5", "--quiet"],
         [*container["command"], uri, str(target)],
     ):
         ended = subprocess.run(words, env=env, check=False, capture_output=True)

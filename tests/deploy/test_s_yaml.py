@@ -80,7 +80,7 @@ def levels(found: Corrected, level: str) -> list[str]:
 def function(**props: Any) -> str:
     """An s.yaml of one function."""
     base = {"region": "cn-hangzhou", "functionName": "f", "runtime": "custom-container"}
-    return yaml.safe_dump({"edition": "3.0.0", "resources": {"f": {"component": "fc3", "props": base | props}}})
+    return str(yaml.safe_dump({"edition": "3.0.0", "resources": {"f": {"component": "fc3", "props": base | props}}}))
 
 
 def test_what_passes_a_limit_is_corrected_and_every_other_line_stays() -> None:

@@ -30,13 +30,18 @@ def test_what_means_nothing_elsewhere_is_named_and_not_written() -> None:
     assert [text.partition(" ")[0] for text in found.left_out] == ["ca_bundle", "profile"]
 
 
-@pytest.mark.parametrize("field", ["url", "endpoint"])
-def test_an_address_with_a_password_is_refused(field: str) -> None:
-    values = {"url": "s3://bucket"} | {
-        field: "https://me:hunter2@host" if field == "endpoint" else "s3://me:hunter2@bucket"
-    }
+@pytest.mark.parametrize(
+    "config",
+    [
+        StorageConfig("s3", "s3://me:hunter2@bucket"),
+        StorageConfig("s3", "s3://bucket", endpoint="https://me:hunter2@host"),
+        StorageConfig("s3", "s3://bucket", accelerator=("http://me:hunter2@host",)),
+    ],
+    ids=["url", "endpoint", "accelerator"],
+)
+def test_an_address_with_a_password_is_refused(config: StorageConfig) -> None:
     with pytest.raises(UsageError, match="would hold a URL with a password") as told:
-        source_of(StorageConfig("s3", **values), None)
+        source_of(config, None)
     assert "hunter2" not in str(told.value)
 
 

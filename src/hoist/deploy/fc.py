@@ -108,7 +108,7 @@ def props_of(workload: Workload, platform: FunctionCompute, limits: Limits) -> t
         ("internetAccess",): "The models come over the region's own network.",
     }
     if platform.gpu:
-        props["gpuConfig"] = _gpu(platform)
+        props["gpuConfig"] = _gpu(platform.gpu, platform.gpu_memory)
         notes[("gpuConfig",)] = "Memory of the device in MB; other sizes: the table of GPU instance types."
     props["customContainerConfig"] = _container(workload, placed.address, limits)
     notes[("customContainerConfig", "healthCheckConfig")] = (
@@ -139,11 +139,11 @@ def props_of(workload: Workload, platform: FunctionCompute, limits: Limits) -> t
     return props, notes
 
 
-def _gpu(platform: FunctionCompute) -> dict[str, Any]:
-    if platform.gpu not in GPUS:
-        raise UsageError(f"--gpu {platform.gpu!r} is none of {', '.join(GPUS)}, none")
-    kind, whole = GPUS[platform.gpu]
-    return {"gpuType": kind, "gpuMemorySize": platform.gpu_memory or whole}
+def _gpu(series: str, memory: int | None) -> dict[str, Any]:
+    if series not in GPUS:
+        raise UsageError(f"--gpu {series!r} is none of {', '.join(GPUS)}, none")
+    kind, whole = GPUS[series]
+    return {"gpuType": kind, "gpuMemorySize": memory or whole}
 
 
 def _container(workload: Workload, storage: str, limits: Limits) -> dict[str, Any]:

@@ -34,8 +34,8 @@ class Corrected:
 
     def difference(self, known_secrets: Iterable[str] = ()) -> str:
         """The unified difference, with secrets hidden; empty for none."""
-        lines = (text.splitlines(keepends=True) for text in (self.before, self.after))
-        found = difflib.unified_diff(*lines, self.name, f"{self.name} (corrected)")
+        before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
+        found = difflib.unified_diff(before, after, self.name, f"{self.name} (corrected)")
         return hide("".join(line if line.endswith("\n") else f"{line}\n" for line in found), known_secrets)
 
 
