@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,21 @@ def test_what_is_wrong_is_said_with_its_mend(user: User, words: tuple[str, ...],
     )
     refused = user.refused(*words)
     assert (refused.code, told in refused.error) == (code, True), refused.error
+
+
+def documented() -> list[str]:
+    """The commands of docs/deploy.md."""
+    text = (SOURCE.parent / "docs" / "deploy.md").read_text().replace("\\\n", " ")
+    return [line.strip() for line in text.splitlines() if line.startswith("    hoist deploy ")]
+
+
+@pytest.mark.parametrize("command", documented())
+def test_the_commands_of_the_docs_work(user: User, command: str) -> None:
+    (user.home / "hoist.toml").write_text(f'{CONFIG}\n[storage.nas]\nurl = "/srv/models"\n')
+    words = shlex.split(command.partition(" | ")[0], comments=True)[1:]
+    if "--correct" in words:
+        user.run(*FC, "-o", "s.yaml")
+    user.run(*words)
 
 
 def test_nothing_heavy_is_imported_and_nothing_of_the_network() -> None:

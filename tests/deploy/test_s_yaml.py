@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from deployments import ANYTHING, LIMITS, NETWORKS, source
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hoist.deploy.fc_lead import lead
+from hoist.deploy.fc_limits import known_fields
 from hoist.deploy.fc_storage import Network
 from hoist.deploy.s_yaml import Corrected, correct
 from hoist.errors import UsageError
@@ -266,3 +269,51 @@ def test_several_functions() -> None:
     assert "environmentVariables" in resources["second"]["props"]
     assert "environmentVariables" not in resources["painter"]["props"]
     assert resources["painter"]["props"]["memorySize"] == 32768
+
+
+def test_line_ends_and_a_missing_one_stay() -> None:
+    text = MINE.replace("\n", "\r\n")
+    found = correct(text, "s.yaml", LIMITS)
+    assert found.after == correct(MINE, "s.yaml", LIMITS).after.replace("\n", "\r\n")
+    text = function(memorySize=100).removesuffix("\n")
+    leading = partial(lead, source=source("oss"), models=[ANYTHING], network=NETWORKS["oss"], limits=LIMITS)
+    props = yaml.safe_load(correct(text, "s.yaml", LIMITS, lead=leading).after)["resources"]["f"]["props"]
+    assert (props["memorySize"], "ossMountConfig" in props) == (128, True)
+
+
+_NAMES = st.sampled_from(sorted({name for names in known_fields().values() for name in names}))
+_LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 10**6),
+    st.floats(),
+    st.sampled_from(["", "auto", "/mnt", "${v}", "hoist"]),
+)
+_ANYTHING = st.recursive(
+    _LEAVES,
+    lambda each: st.one_of(st.lists(each, max_size=3), st.dictionaries(_NAMES, each, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.dictionaries(st.sampled_from(known_fields()[""]), _ANYTHING, max_size=6), st.booleans())
+def test_whatever_stands_in_a_file_it_is_corrected_once_or_refused(props: dict[str, Any], led: bool) -> None:
+    text = function(**props)
+    leading = (
+        partial(lead, source=source("oss"), models=[ANYTHING], network=NETWORKS["oss"], limits=LIMITS) if led else None
+    )
+    try:
+        found = correct(text, "s.yaml", LIMITS, lead=leading)
+    except UsageError:
+        return
+    again = correct(found.after, "s.yaml", LIMITS, lead=leading)
+    assert again.after == found.after
+    assert not [each for each in again.findings if each.level == "corrected"]
+
+
+def test_an_alias_that_holds_itself_hangs_nothing() -> None:
+    loop = "x: &x\n  y: *x\n"
+    found = correct(function(memorySize=100) + loop, "s.yaml", LIMITS)
+    assert found.after.endswith(loop)
+    assert "memorySize: 128" in found.after

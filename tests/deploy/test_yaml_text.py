@@ -34,7 +34,7 @@ _DATA = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(_DATA)
 def test_readers_of_both_versions_of_yaml_read_what_was_meant(data: dict[str, Any]) -> None:
     text = render([Document(data, "A title")])

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hoist.deploy.source import Source
 from hoist.deploy.yaml_text import Document
 from hoist.errors import UsageError
 
@@ -83,12 +82,12 @@ def labels(app: str, component: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": app, "app.kubernetes.io/component": component}
 
 
-def container_env(env: Mapping[str, str], source: Source, cluster: Cluster) -> dict[str, Any]:
-    """A container's variables; credentials come from a secret by its name."""
+def container_env(env: Mapping[str, str], cluster: Cluster) -> dict[str, Any]:
+    """A container's variables; those that are secret come from a secret by its name."""
     found: dict[str, Any] = {}
     if env:
         found["env"] = [{"name": name, "value": value} for name, value in env.items()]
-    if cluster.secret and source.is_bucket:
+    if cluster.secret:
         found["envFrom"] = [{"secretRef": {"name": cluster.secret}}]
     return found
 

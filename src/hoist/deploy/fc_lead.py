@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hoist.deploy.fc import health_check
@@ -13,6 +14,7 @@ from hoist.deploy.fc_storage import Network, storage_props
 from hoist.deploy.findings import Finding
 from hoist.deploy.secrets import refuse_secrets
 from hoist.deploy.source import Model, Source
+from hoist.errors import UsageError
 
 _SAME = {"nasConfig": ("serverAddr",), "ossMountConfig": ("bucketName", "bucketPath")}
 
@@ -37,14 +39,14 @@ def lead(
     refuse_secrets([placed.props, placed.env], known_secrets)
     found = []
     for name, value in placed.props.items():
-        changed = _mount(props, name, value) if name in _SAME else _set(props, name, value)
+        changed = _mount(props, name, value, where) if name in _SAME else _set(props, name, value)
         found += [Finding("corrected", f"{where}.{name}", text) for text in changed]
     for name, value in placed.env.items():
-        env = props.setdefault("environmentVariables", {})
+        env = _table(props, "environmentVariables", where)
         found += [Finding("corrected", f"{where}.environmentVariables.{name}", text) for text in _set(env, name, value)]
     container = table(props, "customContainerConfig")
     if image:
-        changed = _set(props.setdefault("customContainerConfig", {}), "image", image)
+        changed = _set(_table(props, "customContainerConfig", where), "image", image)
         found += [Finding("corrected", f"{where}.customContainerConfig.image", text) for text in changed]
     if _serves(container):
         found += _served(props, container, where, [model.at(placed.address) for model in models], limits)
@@ -57,8 +59,6 @@ def lead(
 
 def _completed(network: Network, props: Props) -> Network:
     """What the function says already need not be said again."""
-    from dataclasses import replace
-
     if not network.role and isinstance(props.get("role"), str):
         network = replace(network, role=props["role"])
     vpc = props.get("vpcConfig")
@@ -83,7 +83,7 @@ def _set(table: MutableMapping[str, Any], name: str, value: Any) -> list[str]:
     return [said]
 
 
-def _mount(props: Props, name: str, value: Mapping[str, Any]) -> list[str]:
+def _mount(props: Props, name: str, value: Mapping[str, Any], where: str) -> list[str]:
     """Add a mount point, unless there is one of the same storage: that one gets the endpoint."""
     wanted = value["mountPoints"][0]
     if not isinstance(props.get(name), Mapping):
@@ -95,8 +95,21 @@ def _mount(props: Props, name: str, value: Mapping[str, Any]) -> list[str]:
             for key in changed:
                 point[key] = wanted[key]
             return [f"{key} of its mount point changed" for key in changed]
-    props[name].setdefault("mountPoints", []).append(dict(wanted))
+    listed = props[name].setdefault("mountPoints", [])
+    if not isinstance(listed, list):
+        raise UsageError(f"{where}.{name}.mountPoints is no list of mount points, and so none can be added")
+    listed.append(dict(wanted))
     return ["a mount point added"]
+
+
+def _table(props: Props, name: str, where: str) -> MutableMapping[str, Any]:
+    """The table of a name; made where there is nothing."""
+    if props.get(name) is None:
+        props[name] = {}
+    found = props[name]
+    if not isinstance(found, MutableMapping):
+        raise UsageError(f"{where}.{name} is no table of fields, and so none can be added")
+    return found
 
 
 def _copied(value: Any) -> Any:
@@ -128,7 +141,7 @@ def _served(props: Props, container: Props, where: str, models: Sequence[str], l
         container["healthCheckConfig"] = health_check(limits)
         text = "added: /healthz answers before the model is there"
         found.append(Finding("corrected", f"{where}.customContainerConfig.healthCheckConfig", text))
-    hooks = props.setdefault("instanceLifecycleConfig", {})
+    hooks = _table(props, "instanceLifecycleConfig", where)
     for name, handler, seconds in (
         ("initializer", "initialize", limits.initializer),
         ("preStop", "pre-stop", limits.pre_stop),

@@ -5,6 +5,7 @@ The props are changed in place; a value that is a variable (`${...}`) is nobody'
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from difflib import get_close_matches
@@ -36,7 +37,8 @@ def table(value: Any, name: str) -> MutableMapping[str, Any]:
 
 def number(value: Any) -> float | None:
     """A number, or None for what is none."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_one else None
 
 
 def memory(props: Props, where: str, limits: Limits) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ def storage_container(workload: Workload, cluster: Cluster, storage: PodStorage)
                 "name": "storage-initializer",
                 "image": cluster.hoist_image or workload.image,
                 "command": ["sh", "-c", PULL, "hoist-pull"],
-                **container_env(env, source, cluster),
+                **container_env(env, cluster),
                 "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
                 "securityContext": confined(),
             },

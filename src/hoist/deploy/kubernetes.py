@@ -50,9 +50,7 @@ def _deployment(workload: Workload, cluster: Cluster, storage: PodStorage) -> Ma
     name = workload.name
     beside = cluster.fill == "sidecar"
     image = cluster.hoist_image or workload.image
-    filling = (
-        fillers(workload.source, workload.models, storage, image, cluster, beside=beside) if storage.is_cache else []
-    )
+    filling = fillers(workload.models, storage, image, cluster, beside=beside) if storage.is_cache else []
     spec = pod(
         [_server(workload, cluster, storage)],
         cluster,
@@ -82,7 +80,7 @@ def _server(workload: Workload, cluster: Cluster, storage: PodStorage) -> dict[s
         "name": "serve",
         "image": workload.image,
         "command": ["hoist", *workload.serve(storage.address), "--listen", f"0.0.0.0:{PORT}"],
-        **container_env(env, workload.source, cluster),
+        **container_env(env, cluster),
         "ports": [{"name": "http", "containerPort": PORT}],
         "startupProbe": _probe("/healthz", 1, 2, _START_SECONDS),
         "livenessProbe": _probe("/healthz", 10, 5, 3),

@@ -31,7 +31,7 @@ def warm_manifest(workload: Workload, cluster: Cluster, storage: PodStorage, war
     if warming.nodes is not None and warming.nodes < 1:
         raise UsageError("--warm-nodes is 1 or more")
     image = cluster.hoist_image or workload.image
-    filling = fillers(workload.source, workload.models, storage, image, cluster, beside=False)
+    filling = fillers(workload.models, storage, image, cluster, beside=False)
     return (
         _job(workload, cluster, storage, filling, warming.nodes)
         if warming.nodes

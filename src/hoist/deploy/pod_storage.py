@@ -116,13 +116,13 @@ def _cached(source: Source, cluster: Cluster, accelerators: Sequence[str]) -> Po
 
 
 def fillers(
-    source: Source, models: Sequence[Model], storage: PodStorage, image: str, cluster: Cluster, *, beside: bool
+    models: Sequence[Model], storage: PodStorage, image: str, cluster: Cluster, *, beside: bool
 ) -> list[dict[str, Any]]:
     """Init containers that fill the cache; `beside`: one that goes on beside the function, which starts at once."""
     locations = [model.location(storage.address) for model in models]
     common: dict[str, Any] = {"image": image}
     tail = {
-        **container_env(storage.env, source, cluster),
+        **container_env(storage.env, cluster),
         "securityContext": confined(),
         "volumeMounts": storage.mounts,
     }

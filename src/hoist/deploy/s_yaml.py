@@ -56,6 +56,18 @@ def correct(
 
     Raises UsageError for what is no s.yaml, or where it is not clear which function is meant.
     """
+    try:
+        after, findings = _corrected(text.replace("\r\n", "\n"), name, limits, lead, resource, image_size)
+    except RecursionError:
+        raise UsageError(f"{name}: an alias in it holds itself") from None
+    if "\r\n" in text:
+        after = after.replace("\n", "\r\n")
+    return Corrected(name, text, after, tuple(findings))
+
+
+def _corrected(
+    text: str, name: str, limits: Limits, lead: Lead | None, resource: str | None, image_size: int | None
+) -> tuple[str, list[Finding]]:
     document, yaml = load(text, name)
     if not isinstance(document, MutableMapping):
         raise UsageError(f"{name}: an s.yaml has fields: edition, name, access, resources")
@@ -73,13 +85,12 @@ def correct(
             findings += lead(props, where)
         findings += check(props, where, limits, image_size if each == (meant or each) else None)
     changed = dump(document, yaml)
-    after = text if changed == plain else _written(text, plain, changed, name)
-    return Corrected(name, text, after, tuple(findings))
+    return (text if changed == plain else _written(text, plain, changed, name)), findings
 
 
 def _written(text: str, plain: str, changed: str, name: str) -> str:
     """The user's lines with the changes, if that reads as the same data; else as the library lays it out."""
-    after = transplant(text, plain, changed)
+    after = transplant(text if text.endswith("\n") else f"{text}\n", plain, changed)
     try:
         same = load(after, name)[0] == load(changed, name)[0]
     except UsageError:

@@ -120,12 +120,16 @@ def load(text: str, where: str) -> tuple[Any, YAML]:
 def _indent_as(made: YAML, data: Any, text: str) -> None:
     """Let the writer indent as the file does: of the usual ways the one that gives most of its lines."""
     lines = {line.rstrip() for line in text.splitlines()}
-
-    def alike(way: tuple[int, int, int]) -> int:
-        made.indent(mapping=way[0], sequence=way[1], offset=way[2])
-        return sum(line.rstrip() in lines for line in dump(data, made).splitlines())
-
-    made.indent(*max(_INDENTS, key=alike))
+    best, most = _INDENTS[0], -1
+    for way in _INDENTS:
+        made.indent(*way)
+        written = dump(data, made).splitlines()
+        alike = sum(line.rstrip() in lines for line in written)
+        if alike > most:
+            best, most = way, alike
+        if alike == len(written):
+            break
+    made.indent(*best)
 
 
 def dump(data: Any, made: YAML) -> str:
