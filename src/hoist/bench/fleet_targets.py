@@ -44,7 +44,7 @@ def _host(records: Sequence[Record]) -> Iterator[Target]:
 
 
 def _median(records: Sequence[Record], state: str, count: int, key: str) -> float:
-    return median(r[key] for r in records if r["state"] == state and r["instances"] == count)
+    return float(median(r[key] for r in records if r["state"] == state and r["instances"] == count))
 
 
 def _cluster(record: Record) -> Target:

@@ -19,6 +19,7 @@ from typing import Any
 
 import hoist
 from hoist.bench.image_files import write_bf16
+from hoist.bench.measuring import ready_memory
 from hoist.bench.records import Recorder
 from hoist.config import StorageConfig
 from hoist.memory import allocate
@@ -104,6 +105,7 @@ def _limit(place: Place, path: str, size: int, memory: memoryview) -> dict[str, 
 
 
 def _load(location: str, size: int) -> dict[str, Any]:
+    ready_memory(size)
     began, cpu = time.perf_counter(), time.process_time()
     tensors = hoist.load_file(location, _FILE, "cpu")
     seconds = time.perf_counter() - began
