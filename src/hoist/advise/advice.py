@@ -24,7 +24,8 @@ _ALIKE = 0.10
 
 @dataclass(frozen=True)
 class Advice:
-    """What is said of a scenario. `ranked` has all storages, the best first; `sizings` are by kind."""
+    """What is said of a scenario. `ranked` has all storages, the best first; `sizings` are by kind; `source` is the model,
+    and `notes` are what reading the case brought up."""
 
     scenario: Scenario
     facts: Facts
@@ -32,6 +33,8 @@ class Advice:
     ranked: Sequence[Ranked]
     sizings: Mapping[str, Sizing]
     folklore: Folklore | None
+    source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def winner(self) -> Ranked:
@@ -47,7 +50,7 @@ class Advice:
     @cached_property
     def reasons(self) -> dict[str, str]:
         """A sentence for each storage."""
-        return {each.kind: reason(self.ranked, place, self.scenario) for place, each in enumerate(self.ranked)}
+        return _reasons(self.ranked, self.scenario)
 
     @cached_property
     def crossings(self) -> list[Crossing]:
@@ -65,7 +68,8 @@ class Advice:
     @cached_property
     def used(self) -> tuple[Fact, ...]:
         """The facts that the predictions of all storages rest on."""
-        found = {fact.id: fact for each in self.judged.values() for fact in each.candidate.used.values()}
+        judged = self.judged.values()
+        found = {fact.id: fact for each in judged for fact in (*each.candidate.used.values(), *each.cost.used)}
         return tuple(found[id] for id in sorted(found))
 
     @property
@@ -89,16 +93,15 @@ class Advice:
         return ""
 
 
-def advise(scenario: Scenario, facts: Facts) -> Advice:
+def advise(scenario: Scenario, facts: Facts, source: str = "", notes: tuple[str, ...] = ()) -> Advice:
     """Judge all storages for a scenario. Raises NotFound for a fact that is missing."""
     ranked, sizings, arrivals = _ranked(scenario, facts)
     # The guide is Function Compute's: it says nothing of other platforms.
-    folklore = (
-        compare(scenario, ranked[0].kind, lambda other: _ranked(other, facts)[0][0].kind)
-        if scenario.platform == "function-compute"
-        else None
-    )
-    return Advice(scenario, facts, arrivals, ranked, sizings, folklore)
+    folklore = None
+    if scenario.platform == "function-compute":
+        reasons = _reasons(ranked, scenario)
+        folklore = compare(scenario, ranked[0].kind, reasons, lambda other: _ranked(other, facts)[0][0].kind)
+    return Advice(scenario, facts, arrivals, ranked, sizings, folklore, source, notes)
 
 
 def with_loader(advice: Advice, loader: str) -> dict[str, Judged]:
@@ -107,6 +110,10 @@ def with_loader(advice: Advice, loader: str) -> dict[str, Judged]:
     return {
         kind: judge(kind, advice.facts, other, advice.arrivals, each.amount) for kind, each in advice.judged.items()
     }
+
+
+def _reasons(ranked: Sequence[Ranked], scenario: Scenario) -> dict[str, str]:
+    return {each.kind: reason(ranked, place, scenario) for place, each in enumerate(ranked)}
 
 
 def _ranked(scenario: Scenario, facts: Facts) -> tuple[list[Ranked], dict[str, Sizing], Arrivals]:

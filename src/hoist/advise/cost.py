@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hoist.advise.facts import Facts
+from hoist.advise.facts import Fact, Facts
 from hoist.advise.predict import Prediction
 from hoist.advise.scenario import DAY, Scenario
 from hoist.advise.storages import REPLICATED, Candidate, least_amount, request_count
@@ -17,10 +17,12 @@ _RESIZED_HOURS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one storage in all regions, in one currency. `unpriced` names what no fact has a price for.
+    """Of one storage in all regions, in one currency. `unpriced` names what no fact has a price for, `used` are the facts
+    that were.
 
     `upkeep` is how many actions a month somebody has to take beside publishing: copies to each region's file system, images
-    rebuilt. `resized` is whether the accelerator is its full size only for scheduled starts.
+    rebuilt. `gpu_second` is the price of one, and `alone_seconds` are those of a start that comes alone. `resized` is
+    whether the accelerator is its full size only for scheduled starts.
     """
 
     currency: str
@@ -30,8 +32,10 @@ class Cost:
     gpu: float
     upkeep: float
     gpu_second: float
+    alone_seconds: float
     resized: bool = False
     unpriced: tuple[str, ...] = ()
+    used: tuple[Fact, ...] = ()
 
     @property
     def total(self) -> float:
@@ -54,16 +58,18 @@ class Cost:
         return self.storage + self.accelerator
 
 
-def cost(candidate: Candidate, prediction: Prediction, facts: Facts, scenario: Scenario) -> Cost:
-    """A month of this storage, as predicted starts spend it. Raises NotFound for a fact that is missing."""
+def cost(candidate: Candidate, together: Prediction, alone: Prediction, facts: Facts, scenario: Scenario) -> Cost:
+    """A month of this storage, as starts `together` and `alone` spend it. Raises NotFound for a fact that is missing."""
     regions = len(scenario.regions)
     unpriced: list[str] = []
+    used = [facts.fact(id) for id in _gpu_ids(scenario)]
 
     def priced(name: str, amount: float, what: str) -> float:
         id = f"{scenario.platform}.{name}"
         if facts.find(id) is None:
             unpriced.append(what)
             return 0.0
+        used.append(facts.fact(id))
         return _money(facts.price(id), amount, facts, scenario)
 
     storage = accelerator = requests = 0.0
@@ -82,22 +88,30 @@ def cost(candidate: Candidate, prediction: Prediction, facts: Facts, scenario: S
         mean = share * candidate.cache + (1 - share) * least
         accelerator = regions * priced("accl.price", mean, "accelerator")
     second = gpu_second(facts, scenario)
+    burst = scenario.burst_starts_a_month
+    billed = burst * together.billed + (scenario.starts_a_month - burst) * alone.billed
     return Cost(
         scenario.currency,
         storage,
         accelerator,
         requests,
-        scenario.starts_a_month * prediction.billed * second,
+        billed * second,
         upkeep(candidate.kind, scenario),
         second,
+        alone.billed,
         resized,
         tuple(unpriced),
+        tuple(used),
     )
 
 
 def upkeep(kind: str, scenario: Scenario) -> float:
     """Actions a month beside publishing once: each update is copied to each region's file system, or rebuilt as an image."""
     return 0.0 if kind in REPLICATED else scenario.updates_a_month * len(scenario.regions)
+
+
+def _gpu_ids(scenario: Scenario) -> tuple[str, ...]:
+    return ("gpu.cu-price", f"gpu.{scenario.gpu}.active", "gpu.vcpu.active", "gpu.memory.active", "money.cny-for-usd")
 
 
 def gpu_second(facts: Facts, scenario: Scenario) -> float:

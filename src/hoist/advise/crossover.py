@@ -38,7 +38,7 @@ def crossings(judged: Sequence[Judged], facts: Facts, scenario: Scenario, arriva
     able = [each for each in judged if not each.candidate.problem]
     found = _in_instances(able, scenario, arrivals)
     for first, second in combinations([each for each in able if each.in_time], 2):
-        found += _in_starts(first, second)
+        found += _in_starts(first, second, scenario)
     found += _in_size(able, facts, scenario, arrivals)
     return found
 
@@ -83,16 +83,21 @@ def _between(
     return found
 
 
-def _in_starts(first: Judged, second: Judged) -> list[Crossing]:
-    """Where the dearer storage pays, as each of its starts spends less of a GPU. In starts a day."""
-    per_start = [(each.prediction.billed * each.cost.gpu_second) for each in (first, second)]
-    fixed = [each.cost.fixed for each in (first, second)]
+def _in_starts(first: Judged, second: Judged, scenario: Scenario) -> list[Crossing]:
+    """Where the dearer storage pays, as each start that comes alone spends less of a GPU, in starts a day. None where all
+    come by a schedule."""
+    per_start = [each.cost.alone_seconds * each.cost.gpu_second for each in (first, second)]
+    # What does not depend on these starts: the total without them.
+    fixed = [
+        each.cost.total - own * scenario.starts_a_month for each, own in zip((first, second), per_start, strict=True)
+    ]
     saved, dearer = per_start[0] - per_start[1], fixed[1] - fixed[0]
-    if abs(dearer) < _WORTH or not saved or dearer / saved <= 0:
+    if scenario.mode == "provisioned" or abs(dearer) < _WORTH or not saved or dearer / saved <= 0:
         return []
     a_day = dearer / saved / (MONTH_SECONDS / 86400)
     cheap, fast = (first, second) if dearer > 0 else (second, first)
-    if not 1e-2 <= a_day <= _MOST_STARTS_A_DAY:
+    together = scenario.burst_starts_a_month / MONTH_SECONDS * 86400
+    if not max(1e-2, together) <= a_day <= _MOST_STARTS_A_DAY:
         return []
     return [Crossing("starts", cheap.kind, fast.kind, a_day)]
 

@@ -38,6 +38,7 @@ def advice_document(advice: Advice) -> dict[str, Any]:
             "agrees": advice.folklore.agrees,
             "why": advice.folklore.why or None,
         },
+        "notes": list(advice.notes),
         "facts": [fact_document(fact) for fact in advice.used],
     }
 
@@ -123,5 +124,7 @@ def _sizing(sizing: Sizing) -> dict[str, Any]:
         "least_cost": sizing.least.cost.total,
         "needed_bytes": enough.amount if enough else None,
         "needed_cost": enough.cost.total if enough else None,
+        "cheapest_bytes": sizing.cheapest.amount if sizing.cheapest else None,
+        "cheapest_cost": sizing.cheapest.cost.total if sizing.cheapest else None,
         "most_bytes": sizing.most,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 
 from hoist.advise import words
@@ -35,18 +35,18 @@ def _bandwidth(judged: Judged, scenario: Scenario) -> Iterator[str]:
         cap = f", at most {used['most rate'].shown}" if "most rate" in used else ""
         yield f"bandwidth = {used['start rate'].shown}{grown}{cap} = {total}"
     elif judged.kind == "accl":
-        growth = f", {used['growth'].shown} x {words.decimal_size(found.cache)}" if "growth" in used else ""
+        larger = f", {used['growth'].shown} x {words.decimal_size(found.cache)}" if "growth" in used else ""
         cap = f", at most {used['most rate'].shown}" if "most rate" in used else ""
         floor = used["least rate"].shown if "least rate" in used else "0"
-        yield f"bandwidth = {words.rate(performance.origin_rate or 0)} of the bucket + max({floor}{growth}){cap} = {total}"
+        beside = f"{words.rate(performance.origin_rate or 0)} of the bucket + " if "beside bucket" in used else ""
+        yield f"bandwidth = {beside}max({floor}{larger}){cap} = {total}"
     elif judged.kind == "oss":
         yield f"bandwidth = min({_bucket(found.used)}) = {total}"
     else:
         yield f"bandwidth = {total} for all instances together"
 
 
-def _bucket(used: dict[str, Fact] | object) -> str:
-    assert isinstance(used, dict)
+def _bucket(used: Mapping[str, Fact]) -> str:
     parts = [f"{used['bucket rate'].shown} of the account in its slowest region"]
     if "requests" in used:
         parts.append(f"{used['requests'].shown} requests x bytes of each")
@@ -69,7 +69,8 @@ def _start(judged: Judged, scenario: Scenario) -> Iterator[str]:
         parts.append(f"{moved} / {words.rate(performance.origin_rate)} origin")
     yield f"fetch = max({'; '.join(parts)}) = {words.seconds(fetch)}, by {bound}"
     if performance.reads > performance.medium_reads:
-        yield f"  the other {performance.reads - performance.medium_reads:g} of {performance.reads:g} reads is the page cache's"
+        cached = performance.reads - performance.medium_reads
+        yield f"  {cached:g} of {performance.reads:g} reads is the page cache's"
     setup = " + ".join(f"{words.seconds(value)} {name}" for name, value in candidate.setup.items() if value)
     rest = " + ".join(f"{words.seconds(value)} {name}" for name, value in candidate.rest.items() if value >= 0.05)
     terms = " + ".join(filter(None, (setup, f"{words.seconds(work and fetch)} fetch", rest)))
@@ -105,11 +106,21 @@ def _cost(judged: Judged, advice: Advice) -> Iterator[str]:
         )
     if found.requests:
         yield f"requests = {words.money(found.requests, money)}"
+    burst = scenario.burst_starts_a_month
+    terms = [
+        f"{words.count(round(starts, 1), 'start')} {how} x {words.seconds(seconds)}"
+        for starts, how, seconds in (
+            (burst, "at once", judged.prediction.billed),
+            (scenario.starts_a_month - burst, "alone", found.alone_seconds),
+        )
+        if starts > 1e-6
+    ]
     yield (
-        f"GPU = {words.count(scenario.starts_a_month, 'start')} a month x {words.seconds(judged.prediction.billed)} (all but "
-        f"provision) x {found.gpu_second:.6f} {money} a second = {words.money(found.gpu, money)}"
+        f"GPU = ({' + '.join(terms)}, all but provision) x {found.gpu_second:.6f} {money} a second = "
+        f"{words.money(found.gpu, money)}"
     )
     for what in found.unpriced:
         yield f"no price is known of the {what}: 0 is taken; give one (docs/facts.md)"
     if judged.kind not in REPLICATED:
-        yield f"upkeep = {words.count(scenario.updates_a_month, 'update')} a month{regions} = {words.count(found.upkeep, 'action')}"
+        updates = words.count(scenario.updates_a_month, "update")
+        yield f"upkeep = {updates} a month{regions} = {words.count(found.upkeep, 'action')}"

@@ -22,6 +22,8 @@ _NEEDED = ("id", "value", "unit", "source", "read", "certainty")
 _ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _READ = re.compile(r"\d{4}-\d{2}(?:-\d{2})?")
 _OLD_MONTHS = 12
+# What is divided by, or has to be there.
+_ABOVE_ZERO = ("rate", "size", "exchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Fact:
     @property
     def shown(self) -> str:
         """The value as its source has it: `600 MB/s`."""
-        number = f"{self.value:,.10g}"
+        number = f"{self.value:,.9f}".rstrip("0").rstrip(".")
         return number if self.unit in ("count", "ratio") else f"{number} {self.unit}"
 
     def is_old(self, today: date) -> bool:
@@ -152,6 +154,8 @@ def _parse(table: Mapping[str, Any], where: str) -> Fact:
     texts = {name: str(table.get(name, "")) for name in _FIELDS if name != "value"}
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise InvalidConfig(f"{label}: value is a number, 0 or more, not {value!r}")
+    if not value and dimension_of(texts["unit"]) in _ABOVE_ZERO:
+        raise InvalidConfig(f"{label}: value is a number above 0, as it is a {dimension_of(texts['unit'])}")
     if dimension_of(texts["unit"]) is None:
         raise InvalidConfig(f"{label}: unit {texts['unit']!r} is not known; as MB/s, Gbit/s, GB, s, 1/s, USD/GB-month")
     if not _ID.fullmatch(texts["id"]) or not _READ.fullmatch(texts["read"]):
@@ -172,7 +176,8 @@ def given_facts(base: Facts, table: Mapping[str, Any], where: str, read: str) ->
         except UsageError as error:
             raise InvalidConfig(f"{where}: {error}") from None
         unit = unit or (known.unit if known.unit in ("count", "ratio") else "")
-        if value < 0 or dimension_of(unit) != dimension_of(known.unit):
+        dimension = dimension_of(unit)
+        if value < 0 or dimension != dimension_of(known.unit) or (not value and dimension in _ABOVE_ZERO):
             raise InvalidConfig(f"{where}: {id} = {text!r}: write it as {known.shown}, which it is now")
         found.append(Fact(id, value, unit, where, read, "given", f"instead of {known.shown}"))
     return found

@@ -6,8 +6,9 @@ word on small models. They are not used to rank. Assumptions that differ are put
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hoist.advise.scenario import Scenario
 
@@ -39,19 +40,23 @@ def guide(scenario: Scenario) -> tuple[str, tuple[str, ...]]:
     return "on-demand instances: a performance file system", ("nas",)
 
 
-def compare(scenario: Scenario, winner: str, winner_of: Callable[[Scenario], str]) -> Folklore:
-    """The guide beside the computation; `winner_of` ranks another scenario."""
+def compare(
+    scenario: Scenario, winner: str, reasons: Mapping[str, str], winner_of: Callable[[Scenario], str]
+) -> Folklore:
+    """The guide beside the computation, which has `reasons`; `winner_of` ranks another scenario."""
     rule, recommends = guide(scenario)
     if winner in recommends:
         return Folklore(rule, recommends, agrees=True)
-    found = [why for why, other in _assumptions(scenario) if winner_of(other) in recommends]
-    why = found[0] if found else f"the figures above put {winner} first, whichever of the guide's assumptions is made"
+    found = next((why for why, other in _assumptions(scenario) if winner_of(other) in recommends), "")
+    why = found or "; ".join(f"{kind} {reasons[kind].removesuffix('.')}" for kind in recommends)
     return Folklore(rule, recommends, agrees=False, why=why)
 
 
 def _assumptions(scenario: Scenario) -> list[tuple[str, Scenario]]:
     """What the guide takes for granted and this case has not: each with the case as the guide sees it."""
-    plain, narrow, weekly = {"loader": "plain"}, {"regions": ("cn-chengdu",)}, {"updates": 1 / 604800, "models": 10}
+    plain: dict[str, Any] = {"loader": "plain"}
+    narrow: dict[str, Any] = {"regions": ("cn-chengdu",)}
+    weekly: dict[str, Any] = {"updates": 1 / 604800, "models": 10}
     reads = (
         "it assumes a loader that reads each file twice, and then the page cache counts; Hoist reads once, as the hash is "
         "the manifest's"
@@ -59,7 +64,7 @@ def _assumptions(scenario: Scenario) -> list[tuple[str, Scenario]]:
     bandwidth = "it assumes that the object store is held back, as where the account has 10 Gbit/s; here it has enough"
     few = "it assumes that few instances start at once; here more of them share the file system's bandwidth"
     several = "it assumes several models that change: as an image they are too large, or rebuilt again and again"
-    cases: list[tuple[str, dict[str, object]]] = []
+    cases: list[tuple[str, dict[str, Any]]] = []
     if scenario.loader == "hoist":
         cases.append((reads, plain))
     if len(scenario.regions) == 1 and scenario.platform == "function-compute":
@@ -73,4 +78,4 @@ def _assumptions(scenario: Scenario) -> list[tuple[str, Scenario]]:
         cases += [(f"{reads}; and {several}", plain | weekly)]
         cases += [(f"{bandwidth}; and {reads}", plain | narrow)]
     cases.append((f"{bandwidth}; and {several}", narrow | weekly))
-    return [(why, replace(scenario, **changes)) for why, changes in cases]  # type: ignore[arg-type]  # its fields
+    return [(why, replace(scenario, **changes)) for why, changes in cases]

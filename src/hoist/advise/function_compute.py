@@ -1,6 +1,6 @@
-"""What an existing Serverless Devs `s.yaml` of Function Compute 3.0 says of a case: GPU, instance, mounts, provision config.
+"""What an existing Serverless Devs `s.yaml` of Function Compute 3.0 says of a case: GPU, instance, mounts, provisioning.
 
-Only reads. Of version 1 or 2 (component `fc`, with storage on the service) nothing is taken but the region, and that is said;
+Only reads. Of version 1 or 2 (component `fc`, with storage on the service) only the region is taken, and that is said;
 fields that FC 3.0 does not have are named, and nothing is guessed from them.
 """
 
@@ -44,8 +44,9 @@ _KNOWN = (
     *("instanceIsolationMode", "disableOndemand", "scalingConfig", "idleTimeout", "enableLongLiving", "artifact"),
 )
 _GPUS = {"tesla": "tesla", "t4": "tesla", "ada": "ada"}
+_LARGEST = 1e9
 _VARIABLE = re.compile(r"\$\{vars\.([A-Za-z0-9_.-]+)\}")
-_MOST_BYTES = 1 << 20
+_MOST_BYTES, _MOST_VALUES = 1 << 20, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def read_function(path: Path, resource: str | None = None) -> FoundFunction:
     props = found.get("props") if isinstance(found, dict) else None
     if not isinstance(props, dict):
         raise UsageError(f"{path}: resource {name!r} has no props")
-    props = _resolved(props, document.get("vars", {}))
+    props = _resolved(props, document.get("vars", {}), path)
     component = str(found.get("component", ""))
     if component.rpartition("/")[2].partition("@")[0] != COMPONENT:
         note = (
@@ -107,18 +108,27 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _resolved(value: Any, variables: Any, depth: int = 0) -> Any:
-    """The value with `${vars.NAME}` filled in; what has no such variable stays as it is."""
-    if depth > 50:
-        return value
-    if isinstance(value, dict):
-        return {key: _resolved(item, variables, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolved(item, variables, depth + 1) for item in value]
-    found = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
-    if found and isinstance(variables, dict):
-        return variables.get(found[1], value)
-    return value
+def _resolved(value: Any, variables: Any, path: Path) -> Any:
+    """The value with `${vars.NAME}` filled in; what has no such variable stays as it is.
+
+    Raises UsageError for anchors that stand for more than any function has.
+    """
+    left = iter(range(_MOST_VALUES))
+
+    def resolved(value: Any) -> Any:
+        if next(left, None) is None:
+            raise UsageError(f"{path}: its anchors stand for more than {_MOST_VALUES:,} values")
+        if isinstance(value, dict):
+            return {key: resolved(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [resolved(item) for item in value]
+        found = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        return variables.get(found[1], value) if found and isinstance(variables, dict) else value
+
+    try:
+        return resolved(value)
+    except RecursionError:
+        raise UsageError(f"{path}: it holds itself, or is nested too deep") from None
 
 
 def _region(props: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,20 +166,16 @@ def _instance(props: Mapping[str, Any]) -> dict[str, Any]:
 
 def _provision(config: Mapping[str, Any]) -> dict[str, Any]:
     """The usage mode: provisioned with a schedule or by a metric, idle with a fixed number, else on-demand."""
-    scheduled = [each for each in config.get("scheduledActions") or [] if isinstance(each, dict)]
-    tracked = [each for each in config.get("targetTrackingPolicies") or [] if isinstance(each, dict)]
-    fixed = max(_number(config.get("target")), _number(config.get("defaultTarget")))
-    most = max([fixed, *(_number(each.get("target")) for each in scheduled), *(_most(each) for each in tracked)])
+    scheduled, tracked = _tables(config, "scheduledActions"), _tables(config, "targetTrackingPolicies")
+    fixed = max(int(_number(config.get(name))) for name in ("target", "defaultTarget"))
+    targets = [each.get("target") for each in scheduled] + [each.get("maxCapacity") for each in tracked]
+    most = max([fixed, *(int(_number(target)) for target in targets)])
     if scheduled or tracked:
-        return {"mode": "provisioned", **({"instances": int(most)} if most else {})}
+        return {"mode": "provisioned", **({"instances": most} if most else {})}
     if fixed:
         idle = config.get("alwaysAllocateGPU") is not True
-        return {"mode": "idle" if idle else "provisioned", "instances": int(fixed)}
+        return {"mode": "idle" if idle else "provisioned", "instances": fixed}
     return {"mode": "on-demand"}
-
-
-def _most(policy: Mapping[str, Any]) -> float:
-    return _number(policy.get("maxCapacity"))
 
 
 def _mounts(props: Mapping[str, Any]) -> Iterator[str]:
@@ -194,10 +200,17 @@ def _table(above: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _tables(above: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = above.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _number(value: Any) -> float:
+    """A number of the file; 0 for what is none, or none that an instance could have."""
     if isinstance(value, bool):
         return 0.0
     try:
-        return max(0.0, float(value))
-    except (TypeError, ValueError):
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
+    return found if 0 < found <= _LARGEST else 0.0

@@ -1,4 +1,4 @@
-"""Facts from what was measured: records of `hoist bench`, with the machine and the date as their source. Pure but for reading.
+"""Facts from what was measured: records of `hoist bench`, with the machine and the date as their source.
 
 | records | what they tell |
 |---|---|
@@ -55,7 +55,7 @@ def learn(paths: Iterable[Path], platform: str = PLATFORMS[0]) -> Learned:
         names.append(path.name)
         for record in read_records(path):
             sample = None if "skipped" in record else _sample(record, platform)
-            if sample is None:
+            if sample is None or not sample.rate > 0:
                 unused[str(record["bench"])] += 1
             else:
                 samples[sample.id].append(sample)
@@ -68,7 +68,9 @@ def learn(paths: Iterable[Path], platform: str = PLATFORMS[0]) -> Learned:
 
 
 def _sample(record: Record, platform: str) -> _Sample | None:
-    maker = {"switch": _switch, "image": _image, "herd": _herd, "load": _load}.get(str(record["bench"]))
+    maker = {"switch": _switch, "image": _image, "herd": _herd, "load": _load, "accelerator": _accelerator}.get(
+        str(record["bench"])
+    )
     try:
         return maker(record, platform) if maker else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -91,6 +93,13 @@ def _image(record: Record, platform: str) -> _Sample | None:
     if record["work"] != "load" or record["tool"] != "hoist":
         return None
     return _Sample(f"{platform}.image.client-rate", record["size"] / record["seconds"], record, "load by Hoist")
+
+
+def _accelerator(record: Record, platform: str) -> _Sample | None:
+    if record["step"] != "warm" or record["way"] != "accelerated":
+        return None
+    rate = record["size"] / record["seconds"]
+    return _Sample(f"{platform}.accl.client-rate", rate, record, "warm reads by ranges, not verified")
 
 
 def _herd(record: Record, platform: str) -> _Sample | None:

@@ -1,4 +1,4 @@
-"""What a version says of itself: bytes, files, and how much its versions share. Reads a manifest and block tables, no weights."""
+"""What a version says of itself: bytes, files, and how much its versions share. Reads a manifest and block tables only."""
 
 from __future__ import annotations
 

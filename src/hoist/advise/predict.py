@@ -11,7 +11,7 @@ many instances a fixed number stands for all, with its part of the bandwidth.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, exp, inf, log, sqrt
@@ -21,7 +21,7 @@ from hoist.advise.scenario import Scenario
 from hoist.advise.storages import Candidate
 
 # So many stand for all: enough for a 99th percentile.
-_SAMPLES = 400
+_SAMPLES = 200
 _GOLDEN = 0.6180339887498949
 # A deadline is met if no more than this part misses it.
 LATE_ALLOWED = 0.01
@@ -44,8 +44,8 @@ class Prediction:
     """Starts of one storage, in seconds from when the platform begins an instance.
 
     `phases` are those of the median instance, and sum up to `p50`; `late` is the part that misses the deadline;
-    `all_ready` is when the last one of all is ready, from when the first begins. `billed` is the mean of what is paid
-    for: all but `provision`. `ideal` is the load model's time where all begin at once.
+    `all_ready` is when the last one of all is ready, from when the first begins (the median of that). `billed` is the mean
+    of what is paid for: all but `provision`. `ideal` is the load model's time, where all begin to read at once.
     """
 
     p50: float
@@ -116,7 +116,8 @@ def predict(candidate: Candidate, scenario: Scenario, arrivals: Arrivals, instan
         p95=_at(seconds, 0.95),
         p99=_at(seconds, 0.99),
         late=(_SAMPLES - bisect_right(seconds, scenario.deadline)) / _SAMPLES,
-        all_ready=max(ends) + rest,
+        # The last of so many: the time that all of them are under in half of all cases.
+        all_ready=_at(ends, max(0.5 ** (1 / count), 0.5)) + rest,
         billed=sum(total - provision * setup for total, setup, _ in found) / _SAMPLES,
         ideal=performance.setup_seconds + fetch + rest,
         phases=_phases(candidate, *found[ceil(0.5 * _SAMPLES) - 1]),
@@ -134,14 +135,20 @@ def _at(seconds: list[float], part: float) -> float:
     return seconds[ceil(part * len(seconds)) - 1]
 
 
-def _beginnings(mean: float, jitter: float, arrivals: Arrivals, count: int) -> tuple[list[float], list[float]]:
+def _beginnings(mean: float, jitter: float, arrivals: Arrivals, count: int) -> tuple[Sequence[float], list[float]]:
     """Set-up times, and when the platform begins each: of samples that stand for `count` instances."""
     offsets = [arrivals.offset((index + 0.5) * count / _SAMPLES) for index in range(_SAMPLES)]
     if not mean or not jitter:
         return [mean] * _SAMPLES, offsets
+    return _setups(mean, jitter), offsets
+
+
+@cache
+def _setups(mean: float, jitter: float) -> tuple[float, ...]:
+    """Of a log-normal distribution with this mean and relative deviation."""
     spread = sqrt(log(1 + jitter * jitter))
     middle = log(mean) - spread * spread / 2
-    return [exp(middle + spread * normal) for normal in _normals()], offsets
+    return tuple(exp(middle + spread * normal) for normal in _normals())
 
 
 @cache

@@ -35,17 +35,15 @@ def _wins(here: Ranked, next_one: Ranked, scenario: Scenario) -> str:
     one, other = here.judged, next_one.judged
     name = here.decided_by.name if here.decided_by else ""
     if name == "start":
-        return f"starts fastest: {_starts(one)} at p95, {other.kind} {_starts(other)}{_grown(one)}"
+        return f"starts fastest: {_starts(one)} at p95{_grown(one)}; {other.kind} {_starts(other)}"
     if name == "cost":
-        fast = "as fast as any and cheaper" if scenario.mode == "on-demand" else "in time, and cheapest"
-        return f"{fast}: {_money(one)} a month, {other.kind} {_money(other)}{_grown(one)}"
+        fast = "as fast as any, and cheaper" if scenario.mode == "on-demand" else "in time, and cheapest"
+        return f"{fast}: {_price(one)}; {other.kind} {_money(other)}"
     if name == "upkeep":
-        return (
-            f"nothing to do for an update beside publishing; {other.kind} takes "
-            f"{words.count(other.cost.upkeep, 'action')} a month ({_upkeep(other)}){_grown(one)}"
-        )
+        actions = words.count(other.cost.upkeep, "action")
+        return f"an update is done when published{_grown(one)}; {other.kind} takes {actions} a month ({_upkeep(other)})"
     if name == "parts":
-        return f"as fast and as cheap as {other.kind}, with less to operate: {_PARTS[one.kind]}"
+        return f"as fast and as cheap as {other.kind}, with less to operate: {_PARTS[one.kind]}{_grown(one)}"
     return f"no worse than {other.kind} in anything that counts here{_grown(one)}"
 
 
@@ -54,15 +52,12 @@ def _loses(place: Ranked, rival: Judged, scenario: Scenario) -> str:
     here = place.judged
     if name == "start":
         return (
-            f"starts in {_starts(here)} at p95, {rival.kind} in {_starts(rival)}: {cause(here, scenario)}{_grown(here)}"
+            f"starts in {_starts(here)} at p95{_grown(here)}, {rival.kind} in {_starts(rival)}: {cause(here, scenario)}"
         )
     if name == "cost":
         what = max(here.cost.parts, key=lambda part: here.cost.parts[part] - rival.cost.parts[part])
-        more = here.cost.parts[what] - rival.cost.parts[what]
-        return (
-            f"{_money(here)} a month, {rival.kind} {_money(rival)}: {words.money(more, scenario.currency)} more for "
-            f"{_WHAT[what]}{_grown(here)}"
-        )
+        more = words.money(here.cost.parts[what] - rival.cost.parts[what], scenario.currency)
+        return f"{_price(here)}; {rival.kind} {_money(rival)}: {more} more for {_WHAT[what]}"
     if name == "upkeep":
         return (
             f"{words.count(here.cost.upkeep, 'action')} a month to keep it up to date ({_upkeep(here)}){_grown(here)}"
@@ -70,7 +65,7 @@ def _loses(place: Ranked, rival: Judged, scenario: Scenario) -> str:
     if name == "parts":
         more = "more" if PARTS[here.kind] > PARTS[rival.kind] else "no less"
         return f"as fast and as cheap as {rival.kind}, with {more} to operate: {_PARTS[here.kind]}{_grown(here)}"
-    return f"close to {rival.kind}: {_starts(here)} at p95 for {_money(here)} a month{_grown(here)}"
+    return f"close to {rival.kind}: {_starts(here)} at p95 for {_price(here)}"
 
 
 _WHAT = {
@@ -113,7 +108,12 @@ def _upkeep(each: Judged) -> str:
     return "a copy to each region's file system" if each.kind == "nas" else "an image built and preprocessed"
 
 
+def _price(each: Judged) -> str:
+    return f"{_money(each)} a month{_grown(each)}"
+
+
 def _grown(each: Judged) -> str:
+    """What is said of a storage that is larger than its models, for the sake of its bandwidth."""
     if each.kind == "accl" and each.cost.resized:
-        return f", with {words.decimal_size(each.candidate.cache)} of accelerator for the hour of each start"
+        return f" with {words.decimal_size(each.candidate.cache)} of accelerator for the hour of each start"
     return ""

@@ -16,7 +16,7 @@ from hoist.errors import UsageError
 MODES = ("on-demand", "idle", "provisioned")
 LOADERS = ("hoist", "plain")
 PLATFORMS = ("function-compute", "generic")
-NAS_TYPES = ("performance", "capacity")
+NAS_TYPES = ("performance", "capacity", "extreme")
 CURRENCIES = ("USD", "CNY")
 DAY, WEEK = 86400.0, 604800.0
 # Where nobody says how often instances start: how often each of those at once does in a day. Assumptions, shown as such.
@@ -29,7 +29,8 @@ class Scenario:
 
     `size` is what one start loads, `models` how many of that size are kept, and `shared` the part of a version that the
     next one shares with it. `instances` start at once in each of `regions`; `starts` is how often one starts, in all
-    regions together; `bursts` how often all start by a schedule. `assumed` names the fields that nobody gave.
+    regions together; `bursts` how often all start at once, the other starts come one by one. `assumed` names the fields
+    that nobody gave.
     """
 
     size: int
@@ -74,6 +75,11 @@ class Scenario:
         return self.starts * MONTH_SECONDS
 
     @property
+    def burst_starts_a_month(self) -> float:
+        """Those of them that come with others at once."""
+        return min(self.starts, self.bursts * self.instances * len(self.regions)) * MONTH_SECONDS
+
+    @property
     def updates_a_month(self) -> float:
         """New versions in a month."""
         return self.updates * MONTH_SECONDS
@@ -108,17 +114,20 @@ def check_fields(table: Mapping[str, Any], where: str) -> None:
         if name not in (*FIELDS, "model"):
             near = get_close_matches(name.replace("-", "_"), FIELDS, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"there are model, {', '.join(FIELDS)}"
-            raise UsageError(f"{where}: unknown field {name!r}; {hint}")
+            raise UsageError(f"{where + ': ' if where else ''}unknown field {name!r}; {hint}")
 
 
 def parse_fields(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Texts with units as values of a scenario's fields. Raises UsageError, naming the field and the mend."""
+    """Texts with units as values of a scenario's fields; `where` is the file that they stand in, if it is one.
+
+    Raises UsageError, naming the field and the mend.
+    """
     check_fields(table, where)
     return {name: _value(name, text, where) for name, text in table.items() if name != "model"}
 
 
 def _value(name: str, text: Any, where: str) -> Any:
-    kind, label = _KINDS[name], f"{where}: {name}"
+    kind, label = _KINDS[name], f"{where}: {name}" if where else name
     if kind == "regions":
         return _regions(text, label)
     if kind == "money":

@@ -12,6 +12,8 @@ from hoist.advise.storages import Candidate, candidate, least_amount, most_amoun
 
 SIZED = ("nas", "accl")
 _ROUND = 10**9
+# The cheapest size is found to this factor, and taken if it saves so much money a month, and a twentieth.
+_FINE, _SAVED = 1.05, 1.0
 _MOST_COUNT = 1 << 17
 
 
@@ -41,38 +43,44 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """A storage as small as the models, and as large as the deadline asks for (None: no size that it can have does)."""
+    """A storage as small as the models; as large as the deadline asks for (None: no size that it can have does); and as
+    large as is cheapest among those, as bandwidth saves GPU seconds."""
 
     least: Judged
     enough: Judged | None
+    cheapest: Judged | None
     most: int
 
     @property
     def grown(self) -> bool:
-        """Whether it has to be larger than its models."""
-        return self.enough is not None and self.enough.amount > self.least.amount
+        """Whether it is taken larger than its models."""
+        return self.best.amount > self.least.amount
 
     @property
     def best(self) -> Judged:
         """What is to be compared with other storages: the cheapest that meets the deadline, else the smallest."""
-        return self.enough or self.least
+        return self.cheapest or self.least
 
 
 def judge(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals, amount: int | None = None) -> Judged:
     """One storage of one size."""
     found = candidate(kind, facts, scenario, amount)
     predicted = predict(found, scenario, arrivals)
-    return Judged(found, predicted, cost(found, predicted, facts, scenario))
+    alone = predict(found, scenario, arrivals, 1)
+    return Judged(found, predicted, cost(found, predicted, alone, facts, scenario))
 
 
 def size_storage(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals) -> Sizing:
-    """The least size that meets the deadline, to a GB above what is needed. Cost and bandwidth both grow with size."""
+    """The least size that meets the deadline, to a GB, and the cheapest one from there on."""
     least = judge(kind, facts, scenario, arrivals)
     most = most_amount(kind, facts, scenario) if kind in SIZED else least.amount
-    if least.in_time or kind not in SIZED or most <= least.amount:
-        return Sizing(least, least if least.in_time else None, most)
+    if kind not in SIZED or most <= least.amount:
+        enough = least if least.in_time else None
+        return Sizing(least, enough, enough, most)
+    if least.in_time:
+        return Sizing(least, least, _cheapest(least, facts, scenario, arrivals, most), most)
     if not _in_time(kind, facts, scenario, arrivals, most):
-        return Sizing(least, None, most)
+        return Sizing(least, None, None, most)
     low, high = least_amount(kind, facts, scenario), most
     while high - low > max(_ROUND, high // 500):
         middle = (low + high) // 2
@@ -80,7 +88,27 @@ def size_storage(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals
             high = middle
         else:
             low = middle
-    return Sizing(least, judge(kind, facts, scenario, arrivals, -(-high // _ROUND) * _ROUND), most)
+    enough = judge(kind, facts, scenario, arrivals, -(-high // _ROUND) * _ROUND)
+    return Sizing(least, enough, _cheapest(enough, facts, scenario, arrivals, most), most)
+
+
+def _cheapest(enough: Judged, facts: Facts, scenario: Scenario, arrivals: Arrivals, most: int) -> Judged:
+    """The cheapest size from that one on: its price grows with size, and what GPUs cost while they wait shrinks.
+
+    One that saves next to nothing is not worth being larger.
+    """
+    if enough.prediction.bound != "the storage's bandwidth":
+        return enough
+    best, factor = enough, 2.0
+    while factor > _FINE:
+        larger = min(most, int(best.amount * factor) // _ROUND * _ROUND)
+        other = judge(enough.kind, facts, scenario, arrivals, larger) if larger > best.amount else best
+        if other.cost.total < best.cost.total:
+            best = other
+        else:
+            factor **= 0.5
+    saved = enough.cost.total - best.cost.total
+    return best if saved > max(_SAVED, 0.05 * enough.cost.total) else enough
 
 
 def _in_time(kind: str, facts: Facts, scenario: Scenario, arrivals: Arrivals, amount: int) -> bool:

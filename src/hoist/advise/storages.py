@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
 
+from hoist.advise import words
 from hoist.advise.facts import Fact, Facts
 from hoist.advise.performance import Performance
 from hoist.advise.scenario import Scenario
+from hoist.advise.units import to_base
 
+_STEP = re.compile(r"(\d+)([gt]ib)")
 KINDS = ("image", "nas", "oss", "accl")
 # Storages that the platform itself keeps in step over regions and zones, and which need no hand at an update.
 REPLICATED = ("oss", "accl")
@@ -57,15 +61,30 @@ def candidate(kind: str, facts: Facts, scenario: Scenario, amount: int | None = 
 
 def least_amount(kind: str, facts: Facts, scenario: Scenario) -> int:
     """How large a file system or accelerator has to be for the models alone."""
-    least = facts.find(f"{scenario.platform}.accl.size-least") if kind == "accl" else None
+    least = facts.find(f"{scenario.platform}.{_sized(kind, scenario)}.size-least")
     return max(scenario.stored, int(least.base) if least else 0)
 
 
 def most_amount(kind: str, facts: Facts, scenario: Scenario) -> int:
     """How large it can be made; what is needed, if no larger one is faster."""
-    name = f"{scenario.platform}.nas.{scenario.nas}" if kind == "nas" else f"{scenario.platform}.accl"
-    most, growth = facts.find(f"{name}.size-most"), facts.find(f"{name}.growth")
-    return int(most.base) if most and growth else least_amount(kind, facts, scenario)
+    name = f"{scenario.platform}.{_sized(kind, scenario)}"
+    most = facts.find(f"{name}.size-most")
+    grows = facts.find(f"{name}.growth") or _steps(facts, name)
+    return int(most.base) if most and grows else least_amount(kind, facts, scenario)
+
+
+def _sized(kind: str, scenario: Scenario) -> str:
+    return f"nas.{scenario.nas}" if kind == "nas" else kind
+
+
+def _steps(facts: Facts, name: str) -> list[tuple[int, Fact]]:
+    """Bandwidths by capacity, where they grow in steps (`rate-from-500gib`), the smallest first."""
+    prefix = f"{name}.rate-from-"
+    return sorted(
+        (int(to_base(float(found[1]), found[2][0].upper() + "iB")), fact)
+        for fact in facts
+        if fact.id.startswith(prefix) and (found := _STEP.fullmatch(fact.id.removeprefix(prefix)))
+    )
 
 
 class _Maker:
@@ -80,12 +99,16 @@ class _Maker:
         instance = self._instance_rate(kind)
         total, origin, cache, held = inf, None, 0, scenario.stored
         if kind == "nas":
-            held = max(held, amount or 0)
+            held = max(least_amount("nas", self._facts, scenario), amount or 0)
             total = self._grown(f"nas.{scenario.nas}", held)
-        elif kind in REPLICATED:
+        elif kind == "image":
+            total = self._platform("image.rate", "start rate") or inf
+        else:
             total = origin = self._bucket_rate()
         if kind == "accl":
             cache = max(least_amount("accl", self._facts, scenario), amount or 0)
+            # Of some accelerators the bucket's own bandwidth is there too; through others all reads go.
+            total *= self._platform("accl.beside-bucket", "beside bucket") or 0.0
             total += self._grown("accl", cache)
         reads = self._value(f"loader.{scenario.loader}.reads", "reads") or 1.0
         page_cache = kind in ("image", "nas")
@@ -137,7 +160,10 @@ class _Maker:
         most = self._platform(f"{name}.rate-most", "most rate") or inf
         if name == "accl":
             return min(most, max(self._platform("accl.rate-least", "least rate") or 0.0, growth * size))
-        start = self._facts.fact(f"{self._scenario.platform}.{name}.rate")
+        steps = [
+            fact for size_from, fact in _steps(self._facts, f"{self._scenario.platform}.{name}") if size_from <= size
+        ]
+        start = steps[-1] if steps else self._facts.fact(f"{self._scenario.platform}.{name}.rate")
         self._used["start rate"] = start
         return min(most, start.base + growth * size)
 
@@ -157,11 +183,12 @@ class _Maker:
 
     def _region_fact(self, region: str) -> Fact:
         place = "mainland" if region.startswith("cn-") and region != "cn-hongkong" else "abroad"
-        for name in (region, place, "any"):
-            found = self._facts.find(f"{self._scenario.platform}.oss.rate.{name}")
-            if found:
-                return found
-        return self._facts.fact(f"{self._scenario.platform}.oss.rate.{region}")
+        id = f"{self._scenario.platform}.oss.rate."
+        found = [fact for name in (region, place, "any") if (fact := self._facts.find(id + name))]
+        if not found:
+            return self._facts.fact(id + region)
+        # What somebody measured or said counts before what was published.
+        return next((fact for fact in found if fact.certainty in ("measured", "given")), found[0])
 
     def _setup(self, kind: str) -> dict[str, float]:
         """Phases before the first byte: the platform's own, and network access where the storage needs it."""
@@ -189,7 +216,7 @@ class _Maker:
         if most is None or need <= most or not isfinite(most):
             return ""
         fact = self._used["most size"]
-        return f"{need / 1e9:,.1f} GB is more than the {fact.shown} that {_WHAT[kind]} may have"
+        return f"{words.decimal_size(need)} is more than the {fact.shown} that {_WHAT[kind]} may have"
 
 
 _WHAT = {"image": "an image", "nas": "a file system", "accl": "an accelerator"}

@@ -51,10 +51,8 @@ def _throughput(judged: Judged, scenario: Scenario) -> str:
     own = min(scenario.link, performance.instance_rate, performance.origin_rate or inf)
     if performance.total_rate == inf:
         return f"{words.rate(own)} each, no known limit of all"
-    full = performance.total_rate / own
-    if full < 1:
-        return f"{words.rate(performance.total_rate)}, less than one instance takes"
-    return f"{words.rate(performance.total_rate)}, full at {words.count(max(1, floor(full)), 'instance')}"
+    full = max(1, floor(performance.total_rate / own + 0.05))
+    return f"{words.rate(performance.total_rate)}, full at {words.count(full, 'instance')}"
 
 
 def _compatibility(judged: Judged, scenario: Scenario) -> str:
@@ -73,7 +71,8 @@ def _management(judged: Judged, scenario: Scenario) -> str:
     if judged.kind == "image":
         return f"{words.count(judged.cost.upkeep, 'rebuild')} a month"
     if judged.kind == "nas":
-        return f"VPC; {words.count(judged.cost.upkeep, 'copy')} a month".replace("copys", "copies")
+        where = "VPC" if scenario.platform == "function-compute" else "mounted"
+        return f"{where}; {words.count(judged.cost.upkeep, 'copy')} a month".replace("copys", "copies")
     many = ", replicated to each region" if len(scenario.regions) > 1 else ""
     return f"API, console, tools{many}"
 
@@ -100,6 +99,5 @@ def _in_time(advice: Advice, kind: str) -> str:
     most = advice.most_in_time.get(kind)
     if most is None:
         return "-"
-    if most == 0:
-        return "not even one"
-    return f"{most:,} at once" if most < 1 << 17 else "any number"
+    found = "not even one" if most == 0 else f"{most:,} at once" if most < 1 << 17 else "any number"
+    return f"{found}; {advice.scenario.instances:,} as sized" if advice.sizings[kind].grown else found

@@ -8,9 +8,11 @@ from typing import Literal
 
 from hoist.errors import UsageError
 
-Dimension = Literal["size", "time", "rate", "frequency", "ratio", "count", "growth", "money", "storage-price", "other"]
+Dimension = Literal[
+    "size", "time", "rate", "frequency", "ratio", "count", "growth", "money", "storage-price", "exchange", "other"
+]
 
-_SIZES = {"B": 1, **{f"{p}B": 1000**n for n, p in enumerate("KMGTP", 1)}, "kB": 1000}
+_SIZES: dict[str, int] = {"B": 1, **{f"{p}B": 1000**n for n, p in enumerate("KMGTP", 1)}, "kB": 1000}
 _SIZES |= {f"{p}iB": 1024**n for n, p in enumerate("KMGTP", 1)}
 _TIMES = {"s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0}
 MONTH_SECONDS = 365.25 / 12 * 86400.0
@@ -68,6 +70,8 @@ def dimension_of(unit: str) -> Dimension | None:
         return "frequency"
     if above in _RATES and below in _SIZES:
         return "growth"
+    if above in _CURRENCIES and below in _CURRENCIES:
+        return "exchange"
     if above in _CURRENCIES and below.endswith("-month") and below.removesuffix("-month") in _SIZES:
         return "storage-price"
     return "other" if above and below else None
@@ -79,7 +83,7 @@ def to_base(value: float, unit: str) -> float:
         return value / 100
     for table in (_SIZES, _TIMES, _RATES):
         if unit in table:
-            return value * table[unit]
+            return float(value * table[unit])
     above, slash, below = unit.rpartition("/")
     if slash and above in ("1", "") and below in _TIMES:
         return value / _TIMES[below]
@@ -92,9 +96,9 @@ def price_of(value: float, unit: str) -> Price:
     """A price by unit: `USD/GiB-month` is for a GiB, `USD/10000-requests` for 10,000, `USD/CU` for one."""
     currency, _, what = unit.partition("/")
     stem = what.removesuffix("-month")
-    found = re.fullmatch(r"([0-9]+)-.*", what)
-    per = float(_SIZES.get(stem, found[1] if found else 1))
-    return Price(value, currency, per)
+    number, hyphen, _ = what.partition("-")
+    many = int(number) if hyphen and number.isdigit() else 1
+    return Price(value, currency, float(_SIZES.get(stem, many)))
 
 
 def parse(text: object, dimension: Dimension, field: str) -> float:

@@ -13,32 +13,31 @@ def size(value: float) -> str:
     unit = 0
     while value >= 1024 and unit + 1 < len(_BINARY):
         value, unit = value / 1024, unit + 1
-    return (
-        f"{value:.0f} B"
-        if not unit
-        else f"{value:.3g} {_BINARY[unit]}"
-        if value < 1000
-        else f"{value:,.0f} {_BINARY[unit]}"
-    )
+    return f"{_digits(value)} {_BINARY[unit]}"
 
 
 def decimal_size(value: float) -> str:
     """`50 GB`, as accelerators are sold."""
-    return f"{value / 1e12:,.3g} TB" if value >= 1e12 else f"{value / 1e9:,.3g} GB"
+    return f"{_digits(value / 1e12)} TB" if value >= 1e12 else f"{_digits(value / 1e9)} GB"
 
 
 def rate(value: float) -> str:
     """`600 MB/s`, `12.5 GB/s`."""
     if value == inf:
         return "no known limit"
-    return f"{value / 1e9:,.3g} GB/s" if value >= 1e9 else f"{value / 1e6:,.3g} MB/s"
+    return f"{_digits(value / 1e9)} GB/s" if value >= 1e9 else f"{_digits(value / 1e6)} MB/s"
+
+
+def _digits(value: float) -> str:
+    """Three of them, and no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1e-3 else "0"
 
 
 def seconds(value: float) -> str:
-    """`0.3 s`, `16.9 s`, `715 s`, `38 min`."""
+    """`0.3 s`, `16.9 s`, `715 s`, `46 min`."""
     if value < 100:
         return f"{value:.1f} s"
-    return f"{value:,.0f} s" if value < 3600 else f"{value / 60:,.0f} min"
+    return f"{value:,.0f} s" if value < 1000 else f"{value / 60:,.0f} min"
 
 
 def money(value: float, currency: str) -> str:
