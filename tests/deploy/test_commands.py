@@ -26,11 +26,8 @@ def commands() -> Iterator[tuple[str, ...]]:
     yield tuple([*container["entrypoint"], *container["command"]][1:])
     found = manifests(made, Cluster(fill="init"), warming=Warming(2), accelerators=Accelerators(1))
     for each in found:
-        template = each.document.data["spec"].get("template", {})
-        for container in [
-            *template.get("spec", {}).get("initContainers", ()),
-            *template.get("spec", {}).get("containers", ()),
-        ]:
+        spec = each.document.data["spec"].get("template", {}).get("spec", {})
+        for container in [*spec.get("initContainers", ()), *spec.get("containers", ())]:
             assert container["command"][0] == "hoist"
             yield tuple(container["command"][1:])
 

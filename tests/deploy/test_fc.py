@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from deployments import ANYTHING, LIMITS, NETWORKS, PASTEL, ROLE, STORAGES, function_compute, source, workload
 
+from hoist.advise.function_compute import read_function
 from hoist.config import StorageConfig
 from hoist.deploy.fc import region_of, s_yaml
 from hoist.deploy.fc_rules import check
@@ -41,6 +43,16 @@ def test_every_field_is_one_of_fc_3(kind: str) -> None:
     found = document["resources"]["anything"]["props"]
     assert {finding.level for finding in check(found, "props", LIMITS)} <= {"note"}
     assert {"region", "functionName", "runtime", "customContainerConfig"} <= set(found)
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_the_advisor_reads_it(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    schedule = make_schedule("idle", 2, [], "Asia/Shanghai")
+    file.write_text(render([s_yaml(workload(kind), function_compute(kind, schedule=schedule), LIMITS)]))
+    found = read_function(file)
+    assert (found.name, found.fields["mode"], found.fields["regions"]) == ("anything", "idle", ("cn-hangzhou",))
+    assert not [note for note in found.notes if "unknown" in note]
 
 
 @pytest.mark.parametrize("kind", STORAGES)

@@ -181,12 +181,10 @@ def _size(text: str | None) -> int | None:
 
 
 def _limits(args: Namespace) -> Limits:
-    from pathlib import Path
-
-    from hoist.advise.facts import known_facts
+    from hoist.advise.verb import all_facts
     from hoist.deploy.fc_limits import limits_of
 
-    return limits_of(known_facts([Path(file) for file in args.facts]))
+    return limits_of(all_facts(args.facts))
 
 
 def _found(args: Namespace, config: Config, kind: str | None = None) -> tuple[Source, tuple[Model, ...]]:

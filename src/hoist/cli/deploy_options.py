@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hoist.cli.facts import add_facts
 from hoist.cli.parser import Parser, completes
 
 
@@ -62,9 +63,7 @@ def add_function(parser: Parser) -> None:
     add("--time-zone", default="Asia/Shanghai", metavar="ZONE", help="of --schedule (default: Asia/Shanghai)")
     add("--access", default="default", metavar="ALIAS", help="of Serverless Devs' credentials (default: default)")
     add("--image-size", metavar="SIZE", help="of the image as it is stored, to be checked; hoist image plan shows it")
-    completes(
-        add("--facts", action="append", default=[], metavar="FILE", help="limits other than the shipped ones"), "file"
-    )
+    add_facts(parser)
 
 
 def add_cluster(parser: Parser) -> None:
