@@ -6,21 +6,26 @@ import sys
 from typing import TYPE_CHECKING
 
 from hoist.cli.deploy_options import add_cluster, add_common, add_function, add_output, add_serving
+from hoist.cli.deploy_parts import (
+    cluster_of,
+    found_models,
+    limits_of_args,
+    network_of,
+    put,
+    say,
+    secrets_of,
+    size_of,
+    workload_of,
+)
 from hoist.cli.parser import Parser, Root, add_command
-from hoist.cli.text import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
-    from pathlib import Path
 
     from hoist.config import Config
-    from hoist.deploy.cluster import Cluster
     from hoist.deploy.fc_limits import Limits
     from hoist.deploy.fc_storage import Network
     from hoist.deploy.s_yaml import Corrected, Lead
-    from hoist.deploy.source import Model, Source
-    from hoist.deploy.workload import Workload
 
 GROUP = "deploy"
 _ABOUT = (
@@ -86,19 +91,20 @@ def add_to(root: Root) -> None:
 
 def run_fc(args: Namespace) -> int:
     """Write an s.yaml, or correct one."""
+    from hoist.config import load_config
     from hoist.deploy.fc import FunctionCompute, region_of, s_yaml
     from hoist.deploy.fc_schedule import make_schedule
     from hoist.errors import UsageError
 
-    network, limits = _network(args), _limits(args)
-    image_size = _size(args.image_size)
-    config = _config()
+    network, limits = network_of(args), limits_of_args(args)
+    image_size = size_of(args.image_size)
+    config = load_config()
     if args.correct:
         return _correct(args, config, network, image_size)
     if args.write or args.resource:
         raise UsageError("--write and --resource go with --correct FILE")
     schedule = make_schedule(args.mode, args.min, args.schedule, args.time_zone)
-    work = _workload(args, config, gpu=args.gpu != "none")
+    work = workload_of(args, config, gpu=args.gpu != "none")
     platform = FunctionCompute(
         region=region_of(work.source, args.region),
         network=network,
@@ -113,11 +119,12 @@ def run_fc(args: Namespace) -> int:
     )
     from hoist.deploy.yaml_text import render
 
-    return _put(args, {"s.yaml": render([s_yaml(work, platform, limits, _secrets(config))])})
+    return put(args, {"s.yaml": render([s_yaml(work, platform, limits, secrets_of(config))])})
 
 
 def run_kubernetes(args: Namespace) -> int:
     """Write manifests, to one text or to a file each."""
+    from hoist.config import load_config
     from hoist.deploy.kubernetes import manifests
     from hoist.deploy.kubernetes_accelerator import Accelerators
     from hoist.deploy.kubernetes_warm import Warming
@@ -126,29 +133,30 @@ def run_kubernetes(args: Namespace) -> int:
 
     if args.warm_nodes is not None and args.warm_every_node:
         raise UsageError("--warm-nodes and --warm-every-node exclude each other")
-    config = _config()
-    work = _workload(args, config, gpu=args.gpus > 0, kind="accl" if args.accelerators and not args.storage else None)
+    config = load_config()
+    work = workload_of(args, config, gpu=args.gpus > 0, kind="accl" if args.accelerators and not args.storage else None)
     warming = Warming(args.warm_nodes) if args.warm_nodes is not None or args.warm_every_node else None
     accelerators = Accelerators(args.accelerators, args.accelerator_size) if args.accelerators is not None else None
     found = manifests(
         work,
-        _cluster(args),
+        cluster_of(args),
         warming=warming,
         accelerators=accelerators,
         kserve=args.kserve,
-        known_secrets=_secrets(config),
+        known_secrets=secrets_of(config),
     )
-    return _put(args, {each.file: render([each.document]) for each in found}, divider="---\n")
+    return put(args, {each.file: render([each.document]) for each in found}, divider="---\n")
 
 
 def run_ray(args: Namespace) -> int:
     """Write a Serve config."""
+    from hoist.config import load_config
     from hoist.deploy.ray import Serving, serve_config
     from hoist.deploy.yaml_text import render
 
-    config = _config()
+    config = load_config()
     gpus = int(args.gpus) if args.gpus == int(args.gpus) else args.gpus
-    work = _workload(args, config, gpu=args.gpus > 0)
+    work = workload_of(args, config, gpu=args.gpus > 0)
     serving = Serving(
         least=args.min,
         most=args.max,
@@ -159,105 +167,7 @@ def run_ray(args: Namespace) -> int:
         cache=None if args.cache == "off" else args.cache,
         models_per_replica=args.models_per_replica,
     )
-    return _put(args, {"serve.yaml": render([serve_config(work, serving, _secrets(config))])})
-
-
-def _config() -> Config:
-    from hoist.config import load_config
-
-    return load_config()
-
-
-def _secrets(config: Config) -> tuple[str, ...]:
-    from hoist.deploy.secrets import known_secrets
-
-    return known_secrets(config.environ)
-
-
-def _size(text: str | None) -> int | None:
-    from hoist.config import parse_size
-
-    return None if text is None else parse_size(text)
-
-
-def _limits(args: Namespace) -> Limits:
-    from hoist.advise.verb import all_facts
-    from hoist.deploy.fc_limits import limits_of
-
-    return limits_of(all_facts(args.facts))
-
-
-def _found(args: Namespace, config: Config, kind: str | None = None) -> tuple[Source, tuple[Model, ...]]:
-    from hoist.deploy.source import check_kind, parse_models, source_of
-
-    storage, models = parse_models(args.location)
-    return source_of(config.storage(storage), check_kind(args.storage) or kind, _secrets(config)), models
-
-
-def _workload(args: Namespace, config: Config, *, gpu: bool, kind: str | None = None) -> Workload:
-    from hoist.deploy.source import check_name, name_of
-    from hoist.deploy.workload import Workload, parse_env
-    from hoist.errors import UsageError
-
-    source, models = _found(args, config, kind)
-    image = getattr(args, "image", None)
-    if not image and hasattr(args, "image"):
-        raise UsageError("which image has the function and Hoist in it? Give --image, as registry.example.com/sd:v5")
-    for text in source.left_out:
-        _say(f"warning: storage {source.config.address}: {text}")
-    return Workload(
-        name=check_name(args.name) if args.name else name_of(models),
-        models=models,
-        source=source,
-        handler=args.handler,
-        image=image or "none",
-        gpu=gpu,
-        env=parse_env(args.env),
-        concurrency=getattr(args, "concurrency", 1),
-        device_memory=args.device_memory,
-        host_memory=args.host_memory,
-    )
-
-
-def _network(args: Namespace) -> Network:
-    from hoist.deploy.fc_storage import Network
-
-    return Network(
-        vpc=args.vpc,
-        vswitches=tuple(args.vswitch),
-        security_group=args.security_group,
-        role=args.role,
-        nas_server=args.nas_server,
-        mount_dir=args.mount_dir,
-        mount=not args.no_mount,
-        accelerator_endpoint=args.accelerator_endpoint,
-    )
-
-
-def _cluster(args: Namespace) -> Cluster:
-    from hoist.deploy.cluster import Cluster
-    from hoist.errors import UsageError
-
-    pairs = [text.partition("=") for text in args.node_selector]
-    if not all(name and mark for name, mark, _ in pairs):
-        raise UsageError("--node-selector wants LABEL=VALUE")
-    return Cluster(
-        namespace=args.namespace,
-        replicas=args.replicas,
-        gpus=args.gpus,
-        cpu=args.cpu,
-        memory=args.memory,
-        secret=args.secret,
-        service_account=args.service_account,
-        node_selector={name: value for name, _, value in pairs},
-        nas_server=args.nas_server,
-        model_image=args.model_image,
-        cache=args.cache,
-        cache_folder=args.cache_folder,
-        cache_size=args.cache_size,
-        fill=args.fill,
-        hoist_image=args.hoist_image,
-    )
+    return put(args, {"serve.yaml": render([serve_config(work, serving, secrets_of(config))])})
 
 
 def _correct(args: Namespace, config: Config, network: Network, image_size: int | None) -> int:
@@ -269,14 +179,14 @@ def _correct(args: Namespace, config: Config, network: Network, image_size: int 
 
     if args.output:
         raise UsageError("--correct changes the file itself, with --write; -o goes with a new one")
-    path, limits = Path(args.correct), _limits(args)
+    path, limits = Path(args.correct), limits_of_args(args)
     leading = _lead(args, config, network, limits) if args.location else None
     text = read_file(path)
     found = correct(text, str(path), limits, lead=leading, resource=args.resource, image_size=image_size)
     _show(found, config)
     if args.write and found.after != found.before:
         replace_file(path, found.after)
-        _say(f"wrote {path}")
+        say(f"wrote {path}")
     return 0 if found.holds else 1
 
 
@@ -285,7 +195,7 @@ def _lead(args: Namespace, config: Config, network: Network, limits: Limits) -> 
 
     from hoist.deploy.fc_lead import lead
 
-    source, models = _found(args, config)
+    source, models = found_models(args, config)
     return partial(
         lead,
         source=source,
@@ -294,44 +204,14 @@ def _lead(args: Namespace, config: Config, network: Network, limits: Limits) -> 
         limits=limits,
         image=args.image,
         region=args.region,
-        known_secrets=_secrets(config),
+        known_secrets=secrets_of(config),
     )
 
 
 def _show(found: Corrected, config: Config) -> None:
-    print(found.difference(_secrets(config)), end="")
+    print(found.difference(secrets_of(config)), end="")
     sys.stdout.flush()
     for finding in found.findings:
-        _say(str(finding))
+        say(str(finding))
     if not found.findings:
-        _say(f"{found.name}: nothing to correct")
-
-
-def _put(args: Namespace, files: Mapping[str, str], divider: str = "") -> int:
-    """To standard output, to one file, or to a folder with a file each."""
-    from pathlib import Path
-
-    from hoist.deploy.output import write_files
-
-    whole = divider.join(files.values())
-    if not args.output:
-        print(whole, end="")
-        return 0
-    target = Path(args.output)
-    folder = len(files) > 1 and (args.output.endswith("/") or target.is_dir() or not target.suffix)
-    wanted: dict[Path, str] = (
-        {target / name: text for name, text in files.items()} if folder else {_file(target, files): whole}
-    )
-    written = write_files(wanted, force=args.force)
-    for path in wanted:
-        _say(f"wrote {path}" if path in written else f"{path} is there already")
-    return 0
-
-
-def _file(target: Path, files: Mapping[str, str]) -> Path:
-    """A file; in a folder, by its usual name."""
-    return target / next(iter(files)) if target.is_dir() else target
-
-
-def _say(line: str) -> None:
-    print(f"hoist: {printable(line)}", file=sys.stderr, flush=True)
+        say(f"{found.name}: nothing to correct")
