@@ -46,6 +46,11 @@ def said(ended: Ended) -> str:
     return ended.out + ended.error
 
 
+@pytest.mark.parametrize("platform", ["fc", "kubernetes", "ray"])
+def test_each_platform_has_help_with_an_example(user: User, platform: str) -> None:
+    assert f"  hoist deploy {platform} " in user.run("deploy", platform, "--help").out.partition("examples:")[2]
+
+
 @pytest.mark.parametrize("words", [FC, KUBERNETES, RAY], ids=["fc", "kubernetes", "ray"])
 def test_the_same_bytes_to_standard_output_and_to_a_file_once(user: User, words: tuple[str, ...]) -> None:
     shown = user.run(*words)

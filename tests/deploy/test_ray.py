@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -81,7 +82,7 @@ def test_ray_and_the_integration_take_it(tmp_path: Path) -> None:
         pytest.skip("needs ray[serve] and hoist.integrations.ray_serve")
     file = tmp_path / "serve.yaml"
     file.write_text(config("oss", ANYTHING, PASTEL)[0])
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", READ, file], check=False, capture_output=True, text=True
-    )
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    words = [sys.executable, "-W", "ignore", "-c", READ, str(file)]
+    ended = subprocess.run(words, env=env, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

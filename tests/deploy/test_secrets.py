@@ -93,4 +93,11 @@ def test_what_is_shown_has_none() -> None:
     assert ID not in shown
     assert "u:p" not in shown
     assert "B_TOKEN: ${env('B')}" in shown
+    table = f"{{A: 1, A_SECRET: {SECRET}, 'B_TOKEN': \"{SECRET}\", C: ${{env('X')}}, D_TOKEN: ${{env('D')}}}}"
+    flow = hide(f"-  env: {table}\n")
+    assert SECRET not in flow
+    assert "A: 1" in flow
+    assert "C: ${env('X')}, D_TOKEN: ${env('D')}}" in flow
+    key = "-----BEGIN PRIVATE KEY-----\n+    MIIabc\n+    -----END PRIVATE KEY-----\n"
+    assert "MII" not in hide(f"+  key: |\n+    {key}")
     assert hide("it is hidden-away here", ["hidden-away"]) == "it is *** here"

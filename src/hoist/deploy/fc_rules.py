@@ -126,8 +126,8 @@ def image(props: Props, where: str, limits: Limits, size: int | None) -> Iterato
 def secrets(props: Props, where: str) -> Iterator[Finding]:
     """A secret in a file is read by everybody who reads the file."""
     for name, value in table(props, "environmentVariables").items():
-        plain = isinstance(value, str) and not re.fullmatch(r"\$\{[^}]*\}|", value)
-        if plain and (is_secret_name(str(name)) or secret_in(value)):
+        plain = "" if value is None or isinstance(value, bool) else re.sub(r"\$\{[^}]*\}", "", str(value))
+        if plain and (is_secret_name(str(name)) or secret_in(plain)):
             text = f"holds a secret: write \"${{env('{name}')}}\", which s deploy fills in; or give the function a role"
             yield Finding("wrong", f"{where}.environmentVariables.{name}", text)
     password = table(table(table(props, "customContainerConfig"), "registryConfig"), "authConfig").get("password")

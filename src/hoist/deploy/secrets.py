@@ -33,6 +33,8 @@ _LOOKS = (
 )
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _LEAST_KNOWN = 8
+_PAIR = re.compile(r"((?P<name>[\w.-]+)['\"]?\s*:\s*)(?:'[^']*'|\"[^\"]*\"|(?!['\"]?\$\{)[^\s,{}'\"]+)")
+_KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 HIDDEN = "***"
 
 
@@ -76,7 +78,7 @@ def check_variable(name: str, value: str) -> None:
 
 def hide(text: str, known: Iterable[str] = ()) -> str:
     """`text` with its secrets hidden, to be shown: those that look so, and values of fields that are named so."""
-    shown = redact(text)
+    shown = _KEY_BLOCK.sub(HIDDEN, redact(text))
     for _, pattern in _LOOKS[:-1]:
         shown = pattern.sub(HIDDEN, shown)
     for value in known:
@@ -90,12 +92,11 @@ def hide_user(text: str) -> str:
 
 
 def _hide_value(line: str) -> str:
-    found = re.match(
-        r"([-+ ]*(?:- )?['\"]?(?P<name>[A-Za-z0-9_.-]+)['\"]?\s*:\s+)(?P<value>\S.*?)(\s*)$", line, re.DOTALL
-    )
+    """Hide what stands after a secret's name, to the end of the line, or within the braces of a table on one line."""
+    found = re.match(r"([-+ ]*(?:- )?['\"]?(?P<name>[\w.-]+)['\"]?\s*:\s+)(?P<value>\S.*?)(\s*)$", line, re.DOTALL)
     if found and is_secret_name(found["name"]) and not _REFERENCE.search(found["value"]):
         return f"{found[1]}{HIDDEN}{found[4]}"
-    return line
+    return _PAIR.sub(lambda pair: f"{pair[1]}{HIDDEN}" if is_secret_name(pair["name"]) else pair[0], line)
 
 
 def _texts(data: Any, path: str) -> Iterable[tuple[str, str]]:
