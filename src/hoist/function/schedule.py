@@ -296,7 +296,7 @@ class Schedule:
         """Who waits does not wait for what nobody waits for."""
         if found.waiting or found.stopping or found.work == "unload":
             return
-        if any(o.waiting and not o.device and o.units is not None and not o.stuck for o in self.models.values()):
+        if any(o.waiting and not o.device and o.units is not None and not o.is_going for o in self.models.values()):
             found.stopping = True
             self._out.append(Stop(found.name))
 
