@@ -67,9 +67,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Let the object go, and what only the device holds; `done` answers."""
+    """Let the object go, and what only the device holds, for the sake of another model or of none; `done` answers."""
 
     model: str
+    sake: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from io import BufferedReader
 from pathlib import Path
@@ -14,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 from hoist.errors import FileNotFound, InvalidFile, LocalError, TensorNotFound, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from hoist.function.opened import OpenModel, WeightFile
     from hoist.function.resident import Residents
+
+    OnPhase = Callable[[str], None]
+
+
+def _no_phase(name: str) -> None:
+    """Nobody wants to know."""
 
 
 class Model:
@@ -38,6 +47,7 @@ class Model:
         self._lock = Lock()
         self._folders: list[Path] = []
         self._closed = False
+        self._on_phase: OnPhase = _no_phase
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -57,7 +67,7 @@ class Model:
         from hoist.memory import no_collection
 
         found: dict[str, torch.Tensor] = {}
-        with no_collection():
+        with self._noted(), no_collection():
             for file in self._chosen(path):
                 part = self._tensors(file, prefix or "")
                 twice = found.keys() & part.keys()
@@ -81,7 +91,8 @@ class Model:
         if len(found) != 1 or not isinstance(found[0].tensors, Checkpoint):
             names = ", ".join(file.path for file in found)
             raise UsageError(f"{self.reference} does not hold one checkpoint: name one of {names or 'its files'}")
-        return self._checkpoint(found[0], found[0].tensors)
+        with self._noted():
+            return self._checkpoint(found[0], found[0].tensors)
 
     def read(self, path: str) -> bytes:
         """The whole of a small file, verified. Raises FileNotFound, DamagedBlock, and what a storage may."""
@@ -117,6 +128,25 @@ class Model:
             folders, self._folders = self._folders, []
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def watched(self, on_phase: OnPhase) -> Iterator[None]:
+        """A `with` block in which somebody is told when a phase begins: while the handler's `load` runs."""
+        self._on_phase = on_phase
+        on_phase("warmup")
+        try:
+            yield
+        finally:
+            self._on_phase = _no_phase
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        on_phase = self._on_phase
+        on_phase("deserialize")
+        try:
+            yield
+        finally:
+            on_phase("warmup")
 
     def _is_wanted(self, path: str, patterns: tuple[str, ...]) -> bool:
         from hoist.tensors.index import CHECKPOINT_SUFFIXES

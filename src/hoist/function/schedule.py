@@ -120,6 +120,9 @@ class Schedule:
         if not (stopped and found.stopping):
             found.error = error
             self._refuse_all(found, Reason.FAILED, error=error)
+            if not found.in_host and not found.in_device and found.units is not None:
+                # It may have been removed, or published anew: the next request looks.
+                self._forget(found)
         found.stopping = False
         return self._follow()
 
@@ -228,8 +231,7 @@ class Schedule:
         if found.in_host:
             self._evict(found)
         if found.units is not None:
-            found.units = None
-            self._out.append(Forget(found.name))
+            self._forget(found)
         for ticket in list(found.dropping):
             self._answer(found, ticket)
 
@@ -267,7 +269,7 @@ class Schedule:
             self._leaving = {other.name for other in plan.unload}
             if idle:
                 self._gone.append(idle[0])
-                self._unload(idle[0])
+                self._unload(idle[0], found.name)
         return True
 
     def _in_background(self, found: Scheduled) -> bool:
@@ -314,14 +316,18 @@ class Schedule:
         self.working = found
         self._out.append(Load(found.name, to_host, to_device))
 
-    def _unload(self, found: Scheduled) -> None:
+    def _unload(self, found: Scheduled, sake: str = "") -> None:
         found.work = "unload"
         self.working = found
-        self._out.append(Unload(found.name))
+        self._out.append(Unload(found.name, sake))
 
     def _evict(self, found: Scheduled) -> None:
         self.room.leave_host(found)
         self._out.append(Evict(found.name))
+
+    def _forget(self, found: Scheduled) -> None:
+        found.units = None
+        self._out.append(Forget(found.name))
 
     def _work_over(self, model: str) -> Scheduled:
         found = self.models[model]
