@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -305,7 +305,7 @@ class Driver:
                 self._on_trace(
                     journey.trace(kind, self.worker.device, version, storage_kind, outcome, str(error or ""))
                 )
-            except Exception:  # who listens must not end a load
+            except Exception:  # noqa: BLE001 who listens must not end a load
                 _LOG.exception("a trace of %s was not told", entry.name)
 
         return tell

@@ -100,6 +100,8 @@ class Schedule:
                 found.loads += 1
                 self._gone.clear()
         found.work, found.stopping = "", False
+        # Who waited for this load is served by it, before anybody else's turn.
+        self._grant(found)
         return self._follow()
 
     def failed(self, model: str, error: HoistError, *, stopped: bool = False, fetched: bool = False) -> list[Action]:
@@ -184,18 +186,25 @@ class Schedule:
             self._leaving = set()
             for found in self.models.values():
                 self._settle(found)
+            heads = self._heads()
+            for found in self.models.values():
+                self._grant(found, heads[0].since if heads else None)
             if self.working is None and not self._closed:
-                self._start()
-            elif self.working is not None:
+                self._start(heads)
+            elif self.working is not None and heads:
                 self._preempt(self.working)
-            self._grant()
+            for found in self.models.values():
+                if found.name not in self._leaving:
+                    self._grant(found)
         actions, self._out = self._out, []
         return actions
 
-    def _grant(self) -> None:
-        for found in self.models.values():
-            ready = found.device and not found.work and not found.dropping and found.name not in self._leaving
-            for ticket in list(found.waiting) if ready else ():
+    def _grant(self, found: Scheduled, before: int | None = None) -> None:
+        """Run what waits for a model that is ready; `before`: what came before that only."""
+        if not found.device or found.work or found.dropping:
+            return
+        for ticket, since in list(found.waiting.items()):
+            if before is None or since < before:
                 del found.waiting[ticket]
                 found.running.add(ticket)
                 found.used = self._next()
@@ -219,9 +228,7 @@ class Schedule:
 
     def _let_go(self, found: Scheduled) -> None:
         """One more step of a drop."""
-        if found.work in ("fetch", "load") and not found.stopping:
-            found.stopping = True
-            self._out.append(Stop(found.name))
+        self._stop(found)
         if found.work or found.running or found.opening or found.stuck:
             return
         if found.device:
@@ -235,13 +242,17 @@ class Schedule:
         for ticket in list(found.dropping):
             self._answer(found, ticket)
 
-    def _start(self) -> None:
+    def _heads(self) -> list[Scheduled]:
+        """The models that have to be loaded for a request, the one with the oldest first."""
+        heads = [each for each in self.models.values() if each.waiting and not each.device and each.may_begin]
+        return sorted(heads, key=lambda each: each.since)
+
+    def _start(self, heads: list[Scheduled]) -> None:
         """Begin the next load, or what makes room for it."""
-        ready = [found for found in self.models.values() if found.units is not None and not found.is_going]
-        heads = [found for found in ready if found.waiting and not found.device]
-        for found in sorted(heads, key=lambda each: next(iter(each.waiting.values()))):
+        for found in heads:
             if self._toward_device(found):
                 return
+        ready = [found for found in self.models.values() if found.may_begin]
         # Who went for a request that was given up comes back too.
         back = dict.fromkeys([*self._back, *self._gone])
         self._back, self._gone = [found for found in back if found in ready and not found.device], []
@@ -296,15 +307,16 @@ class Schedule:
 
     def _preempt(self, found: Scheduled) -> None:
         """Who waits does not wait for what nobody waits for."""
-        if found.waiting or found.stopping or found.work == "unload":
-            return
-        if any(o.waiting and not o.device and o.units is not None and not o.is_going for o in self.models.values()):
-            found.stopping = True
-            self._out.append(Stop(found.name))
+        if not found.waiting:
+            self._stop(found)
 
     def _stop_unwanted(self, found: Scheduled) -> None:
-        under_way = found.work in ("fetch", "load") and not found.stuck
-        if under_way and not found.is_asked and not found.stopping and found is self.working:
+        if not found.is_asked:
+            self._stop(found)
+
+    def _stop(self, found: Scheduled) -> None:
+        """End its load, if there is one and that was not said before."""
+        if found is self.working and found.work != "unload" and not found.stopping:
             found.stopping = True
             self._out.append(Stop(found.name))
 
