@@ -315,9 +315,9 @@ def test_a_load_that_raises_is_told_and_the_previous_model_serves_on(
 
 
 def test_a_load_that_gives_nothing_is_an_error(locations: dict[str, str], config: Config) -> None:
-    with serving(locations, config, Painter(lambda model: None)) as it:
-        with pytest.raises(HandlerError, match="load of painter gave nothing for a"):
-            it.use("a")
+    nothing = pytest.raises(HandlerError, match="load of painter gave nothing for a")
+    with serving(locations, config, Painter(lambda model: None)) as it, nothing:
+        it.use("a")
 
 
 def test_a_load_that_hangs_is_given_up_and_comes_back_late(locations: dict[str, str], config: Config) -> None:
