@@ -205,7 +205,7 @@ def test_two_files_with_one_name_are_loaded_apart(root: Path, config: Config) ->
     model = open_model("m", f"{root / 'models'}//safe/two:v1", config=config)
     load(residents, model)
     found = Model(model, residents)
-    with pytest.raises(InvalidFile, match="'x' in two.safetensors and in another file"):
+    with pytest.raises(InvalidFile, match=r"'x' in two\.safetensors and in another file"):
         found.tensors()
     assert set(found.tensors("two.safetensors")) == {"x", "y"}
     model.close()
