@@ -177,9 +177,19 @@ class Driver:
         release = partial(self.event, over)
         if ticket.lease:
             lease = Lease(model, entry.object, release, self.timers.soon)
-            return lambda: ticket.settle(lease) or lease.release()
+
+            def give() -> None:
+                if not ticket.settle(lease):
+                    lease.release()
+
+            return give
         state = self.state(entry.name)
-        return lambda: (release(), ticket.settle(state))
+
+        def tell() -> None:
+            release()
+            ticket.settle(state)
+
+        return tell
 
     def _given_up(self, number: int, future: Future[Any]) -> None:
         if not future.cancelled():
