@@ -473,14 +473,14 @@ def test_named_files_only(tmp_path: Path, config: Config) -> None:
 def test_memory_is_flat_over_500_switches(
     locations: dict[str, str], config: Config, bucket: FaultServer, remote: Config, far: bool
 ) -> None:
-    where, how = (FAR, remote) if far else (locations, config)
+    where, how, before_that, switches = (FAR, remote, 20, 40) if far else (locations, config, 100, 500)
     names = ["a", "b", "c"]
     with serving(where, how, host=TWO, device=ONE) as it:
-        for n in range(100):
+        for n in range(before_that):
             it.use(names[n % 3])
         gc.collect()
         before = resident_bytes()
-        for n in range(100, 250 if far else 600):
+        for n in range(switches):
             it.use(names[n % 3])
         gc.collect()
         assert resident_bytes() - before < 2 * ONE

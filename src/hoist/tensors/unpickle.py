@@ -109,6 +109,7 @@ def unpickle(data: bytes, builder: Builder, name: str) -> Any:
 
 class _Restricted(pickle._Unpickler):
     stack: list[Any]
+    memo: dict[int, Any]
     # BYTEARRAY8 would allocate any size that a pickle of a few bytes claims; torch writes none of these.
     dispatch: ClassVar[dict[int, Any]] = {
         code: load
