@@ -19,7 +19,7 @@ import torch
 from hoist.errors import FileNotFound, LocalError, UsageError
 from hoist.integrations.assemble import assign, without_weights
 from hoist.integrations.compute import choose_dtype, compute_in
-from hoist.integrations.original import AVERAGED, CLIP, OPEN_CLIP, Original, read_original
+from hoist.integrations.original import AVERAGED, CLIP, OPEN_CLIP, read_original
 from hoist.integrations.source import FolderSource, ModelSource, Place, open_source, read_weights
 from hoist.integrations.transformers import build_model, find_weights, import_transformers
 
@@ -264,6 +264,3 @@ def _import_diffusers() -> Any:
     except ModuleNotFoundError as error:
         raise LocalError(f"this needs diffusers: pip install diffusers ({error.name} is missing)") from None
     return diffusers
-
-
-__all__ = ["Original", "build_module", "load_pipeline"]
