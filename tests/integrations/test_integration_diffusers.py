@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from integration_models import SCALE, Watched, example, open_counted
 
 import hoist
 from hoist.bench.fixtures import FIXTURES, build
 from hoist.errors import FileNotFound, InvalidFile, UsageError
 from hoist.integrations.diffusers import load_pipeline
-from models import SCALE, Watched, example, open_counted
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")

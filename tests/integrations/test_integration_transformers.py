@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from integration_models import Watched, example, open_counted
 
 import hoist
 from hoist.errors import FileNotFound, InvalidFile, UsageError
 from hoist.integrations.transformers import load_model, load_tokenizer
-from models import Watched, example, open_counted
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -113,7 +113,7 @@ def test_weights_that_are_missing_are_not_made_up(made: Path, tmp_path: Path) ->
 
 def test_what_is_no_model_of_transformers(made: Path, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
-    (tmp_path / "made/model.safetensors").write_bytes((made / "model-00001-of-00004.safetensors").read_bytes())
+    (tmp_path / "made/model.safetensors").write_bytes(next(iter(made.glob("*.safetensors"))).read_bytes())
     hoist.publish(tmp_path / "made", f"{tmp_path}/storage//llm/bare:v1")
     with pytest.raises(FileNotFound, match=r"no config.json"):
         load_model(f"{tmp_path}/storage//llm/bare:v1")
