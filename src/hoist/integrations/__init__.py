@@ -1,1 +1,1 @@
-"""Hoist under other people's libraries: each file is one library, imported only when its file is."""
+"""Other people's tools reading from Hoist: each module needs the package it is named after, and nothing imports them."""
