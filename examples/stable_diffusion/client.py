@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ask for a picture.")
     parser.add_argument("prompt")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--model", help="its name in GET /models; the function's first without")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=512)
