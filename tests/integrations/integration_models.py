@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -56,6 +56,12 @@ class Watched(VersionSource):
     def __init__(self, opened: OpenedVersion) -> None:
         super().__init__(opened, torch.device("cpu"))
         self.memory: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def tensors(
         self, path: str | None = None, *, prefix: str | None = None, leave_out: str | None = None

@@ -79,6 +79,8 @@ def build_model(kind: Any, config: Any, state: Mapping[str, torch.Tensor], devic
             state_dict={name: _Placed(tensor) for name, tensor in state.items()},
             dtype=_main_dtype(state),
             output_loading_info=True,
+            # Told below, with what is missing.
+            ignore_mismatched_sizes=True,
             local_files_only=True,
         )
     problems = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"]), *report["error_msgs"]]
