@@ -24,6 +24,7 @@ LAYERS = (
         "retry",
         "afresh",
         "expose",
+        "formatting",
     ),
     ("model",),
     ("storage",),
@@ -35,6 +36,7 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
+    ("advise",),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

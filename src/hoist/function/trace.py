@@ -92,7 +92,8 @@ class Trace:
     device_reused_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or not int(self.id, 16):
+        _text("id", self.id)
+        if not _ID.fullmatch(self.id) or not int(self.id, 16):
             raise ValueError("id is not 32 hexadecimal digits")
         if self.kind not in KINDS:
             raise ValueError(f"kind is none of {', '.join(KINDS)}")
@@ -115,7 +116,8 @@ class Trace:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What each phase comes to, in the order in which they first began."""
-        names = dict.fromkeys(span.phase for span in sorted(self.spans, key=lambda span: (span.begin, span.end)))
+        begun = sorted(self.spans, key=lambda span: (span.begin, PHASES.index(span.phase)))
+        names = dict.fromkeys(span.phase for span in begun)
         return tuple(_phase(name, [span for span in self.spans if span.phase == name]) for name in names)
 
     def to_document(self) -> dict[str, Any]:
