@@ -18,7 +18,7 @@ class Journey:
     model: str
     began: float = field(default_factory=time.time)
     spans: list[Span] = field(default_factory=list)
-    moved: Moved = Moved()
+    moved: Moved = field(default_factory=Moved)
     _zero: float = field(default_factory=time.monotonic)
     _phase: str = ""
     _since: float = 0.0

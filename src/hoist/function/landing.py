@@ -13,13 +13,10 @@ import torch
 from hoist.errors import LocalError
 from hoist.function.units import Unit
 from hoist.memory import allocate
-from hoist.read.plan import Plan, Request, plan_ranges
+from hoist.read.plan import PAGE, Plan, Request, plan_ranges
 from hoist.read.sink import Sink
 from hoist.read.source import Source
 from hoist.tensors.device import Staging
-
-# Bytes keep their place within these, so that tensors that are aligned in the file are in memory.
-_ALIGNMENT = 64
 
 
 class Landing:
@@ -30,7 +27,6 @@ class Landing:
 
     def __init__(self, units: Sequence[Unit], copier: Copier, staging: Staging, *, host: bool, device: bool) -> None:
         self.flat = torch.empty(0, dtype=torch.uint8)
-        self.sink: Sink = self
         self.host: dict[bytes, torch.Tensor] = {}
         self.device: dict[bytes, torch.Tensor] = {}
         self._units = sorted(units, key=lambda unit: unit.begin)
@@ -38,6 +34,11 @@ class Landing:
         self._to_host, self._to_device = host, device
         self._staged: dict[int, torch.Tensor] = {}
         self._lock = Lock()
+
+    @property
+    def sink(self) -> Sink:
+        """Itself; not kept, as a cycle would keep the memory until Python looks for those."""
+        return self
 
     def plan(self, source: Source) -> Plan:
         """Requests of which none crosses from one unit into the next."""
@@ -105,7 +106,7 @@ class Copier:
 
     def memory(self, unit: Unit) -> torch.Tensor:
         """Memory on the device for a unit. Raises LocalError."""
-        pad = unit.begin % _ALIGNMENT
+        pad = unit.begin % PAGE
         try:
             return torch.empty(pad + unit.size, dtype=torch.uint8, device=self.device)[pad:]
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -132,11 +133,12 @@ class Copier:
 
 
 def host_memory(unit: Unit, *, pinned: bool) -> torch.Tensor:
-    """Host memory for a unit; `pinned` where the system lets it be: torch's own would round each up to a power of two.
+    """Host memory for a unit, at its place within a page, so that what is aligned in the file is in memory.
 
+    `pinned` where the system lets it be; torch's own pinned memory would round each up to a power of two.
     Raises LocalError.
     """
-    pad = unit.begin % _ALIGNMENT
+    pad = unit.begin % PAGE
     memory = allocate(pad + unit.size)
     if not pinned:
         return torch.frombuffer(memory, dtype=torch.uint8)[pad : pad + unit.size]

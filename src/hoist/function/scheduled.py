@@ -42,9 +42,14 @@ class Scheduled:
         return bool(self.waiting or self.wanted)
 
     @property
-    def is_going(self) -> bool:
-        """Whether nothing is to be begun with it now."""
-        return bool(self.work or self.dropping or self.stuck)
+    def since(self) -> int:
+        """When the oldest of its waiting requests came; there is one."""
+        return next(iter(self.waiting.values()))
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a load of it can be begun now."""
+        return self.units is not None and not (self.work or self.dropping or self.stuck)
 
     @property
     def may_go(self) -> bool:
