@@ -253,3 +253,15 @@ def test_what_is_no_checkpoint(storage: str, tmp_path: Path) -> None:
     hoist.publish(tmp_path, f"{storage}//m/other:v1")
     with pytest.raises(InvalidFile, match="no whole Stable Diffusion 1 or XL checkpoint"):
         load_pipeline(f"{storage}//m/other:v1")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu(half: str) -> None:
+    with hoist.open(half) as version, Watched(version, "cuda:0") as source:
+        pipeline = load_pipeline(source)
+        for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            assert source.copies(module) == set()
+            assert all(each.is_cuda for each in (*module.parameters(), *module.buffers()))
+            assert module.dtype == torch.float16
+        assert draw(pipeline).is_cuda

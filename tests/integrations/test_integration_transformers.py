@@ -124,3 +124,15 @@ def test_what_is_no_model_of_transformers(made: Path, storage: str, tmp_path: Pa
     hoist.publish(tmp_path / "made", f"{storage}//llm/own:v1")
     with pytest.raises(UsageError, match="names OfSomebodysOwn, which this transformers has not"):
         load_model(f"{storage}//llm/own:v1")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu(made: Path, location: str) -> None:
+    own = transformers.AutoModelForCausalLM.from_pretrained(made, dtype="auto").to("cuda")
+    tokens = torch.arange(8, device="cuda")[None]
+    with hoist.open(location) as version, Watched(version, "cuda:0") as source:
+        model = load_model(source)
+        assert source.copies(model) == set()
+        assert all(each.is_cuda for each in (*model.parameters(), *model.buffers()))
+        assert torch.equal(model(tokens).logits, own(tokens).logits)
