@@ -24,6 +24,7 @@ LAYERS = (
         "retry",
         "afresh",
         "expose",
+        "formatting",
     ),
     ("model",),
     ("storage",),
@@ -31,10 +32,12 @@ LAYERS = (
     ("tensors", "transfer", "mount", "accelerator"),
     ("image",),
     ("fleet",),
+    ("function",),
     ("verbs",),
     ("testing",),
-    ("bench", "checkup"),
+    ("bench", "checkup", "integrations"),
     ("advise",),
+    ("deploy",),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

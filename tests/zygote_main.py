@@ -14,11 +14,13 @@ import signal
 import sys
 import time
 
+import ruamel.yaml  # noqa: F401
 import torch  # noqa: F401
 
 import hoist.bench
 import hoist.cli
 import hoist.cli.bring
+import hoist.cli.deploy
 import hoist.cli.image
 import hoist.cli.load
 import hoist.cli.look
