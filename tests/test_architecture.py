@@ -24,6 +24,7 @@ LAYERS = (
         "retry",
         "afresh",
         "expose",
+        "formatting",
     ),
     ("model",),
     ("storage",),

@@ -1,0 +1,72 @@
+"""What became of each load: the last traces, and where else they go."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from hoist.errors import LocalError
+from hoist.function.trace import DONE, Trace
+
+log = logging.getLogger("hoist.function")
+_KEPT = 200
+
+
+class Journal:
+    """Keeps the last traces, appends each to `file` as a line of JSON, and hands it to each of `tell`.
+
+    Safe for many threads. Raises LocalError where the file cannot be opened; what goes wrong later is logged once.
+    """
+
+    def __init__(self, file: Path | None = None, *tell: Callable[[Trace], object]) -> None:
+        self._lock = Lock()
+        self._kept: deque[Trace] = deque(maxlen=_KEPT)
+        self._tell = tell
+        self._failed: set[str] = set()
+        try:
+            # A line is written at once, so that several processes may write to one file.
+            self._file = file.open("ab", buffering=0) if file else None
+        except OSError as error:
+            raise LocalError(f"traces cannot be written to {file}: {error.strerror or error}") from None
+
+    def note(self, trace: Trace) -> None:
+        """A load ended. Raises nothing: no load fails because nobody could be told of it."""
+        if trace.outcome == DONE:
+            log.info("%s of %s: %.2f s, %d bytes fetched", trace.kind, trace.model, trace.seconds, trace.fetched_bytes)
+        else:
+            log.warning("%s of %s %s: %s", trace.kind, trace.model, trace.outcome, trace.error or "no reason")
+        with self._lock:
+            self._kept.append(trace)
+            if self._file is not None:
+                self._guarded("the trace file", lambda: self._write(trace))
+        for tell in self._tell:
+            self._guarded("a listener of traces", lambda tell=tell: tell(trace))  # type: ignore[misc]
+
+    def _write(self, trace: Trace) -> None:
+        assert self._file is not None
+        self._file.write(trace.to_json().encode() + b"\n")
+
+    def _guarded(self, what: str, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 see `note`
+            if what not in self._failed:
+                self._failed.add(what)
+                log.warning("%s fails, and is not spoken of again: %s: %s", what, type(error).__name__, error)
+
+    def last(self, count: int = 1) -> list[Trace]:
+        """The newest traces, newest first."""
+        with self._lock:
+            return list(reversed(self._kept))[:count]
+
+    def find(self, identity: str) -> Trace | None:
+        """The trace of that id, if it is still kept."""
+        return next((trace for trace in self.last(_KEPT) if trace.id == identity), None)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
