@@ -35,7 +35,7 @@ LAYERS = (
     ("function",),
     ("verbs",),
     ("testing",),
-    ("bench", "checkup"),
+    ("bench", "checkup", "integrations"),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

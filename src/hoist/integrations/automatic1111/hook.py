@@ -95,6 +95,11 @@ class Hook:
 
 def install(web: WebInterface) -> Hook:
     """Put Hoist's functions before the web interface's, and list once more: it listed before its extensions were run."""
+    before = getattr(web.sd_models.list_models, "__self__", None)
+    if isinstance(before, Hook):
+        # Its interface was reloaded: the functions are in their places.
+        before.list_models()
+        return before
     hook = Hook(web)
     web.sd_models.list_models = hook.list_models
     web.sd_models.read_state_dict = hook.read_state_dict

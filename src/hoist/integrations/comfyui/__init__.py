@@ -1,6 +1,6 @@
 """ComfyUI custom node: load a checkpoint from a storage. Link this folder into ComfyUI's `custom_nodes`:
 
-    ln -s "$(hoist integration comfyui)" ComfyUI/custom_nodes/hoist
+    ln -s "$(python -c 'import hoist.integrations.comfyui as m; print(m.__path__[0])')" ComfyUI/custom_nodes/hoist
 
 ComfyUI imports it as a module of its own, so everything here is imported by its full name.
 """

@@ -1,0 +1,35 @@
+"""A checkpoint of torch.distributed.checkpoint, published and read back through `hoist://`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from integration_making import configure
+
+import hoist
+from hoist.integrations.fsspec import HoistFileSystem
+
+fsspec: Any = pytest.importorskip("fsspec")
+
+
+def test_a_distributed_checkpoint_loads_from_a_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
+
+    fsspec.register_implementation("hoist", HoistFileSystem, clobber=True)
+    configure(monkeypatch, tmp_path, nas=str(tmp_path / "nas"))
+    torch.manual_seed(1)
+    saved = {"layer": {"weight": torch.randn(700, 300), "bias": torch.randn(300)}, "step": torch.tensor(7)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is no process group here
+        dcp.save(saved, checkpoint_id=tmp_path / "dcp")
+        hoist.publish(tmp_path / "dcp", "nas//train/run1:step7")
+        loaded = {"layer": {"weight": torch.zeros(700, 300), "bias": torch.zeros(300)}, "step": torch.tensor(0)}
+        dcp.load(loaded, storage_reader=FsspecReader("hoist://nas//train/run1:step7"))
+    assert torch.equal(loaded["layer"]["weight"], saved["layer"]["weight"])
+    assert torch.equal(loaded["layer"]["bias"], saved["layer"]["bias"])
+    assert int(loaded["step"]) == 7
