@@ -16,7 +16,9 @@ NAMES = ("blocks.0.weight", "blocks.0.bias", "blocks.1.weight", "head.weight")
 
 def weights(seed: int, names: tuple[str, ...] = NAMES, floats: int = 1 << 12) -> bytes:
     """A safetensors file of some tensors, with free metadata."""
-    tensors = [Raw(name, "F32", (floats // 64, 64), noise(4 * floats, seed * 100 + at)) for at, name in enumerate(names)]
+    tensors = [
+        Raw(name, "F32", (floats // 64, 64), noise(4 * floats, seed * 100 + at)) for at, name in enumerate(names)
+    ]
     return safetensors_bytes(tensors, {"made_by": f"seed {seed}"})
 
 
