@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from hoist.errors import Cancelled, DeadlineExceeded
+from hoist.errors import DeadlineExceeded, HoistError
 from hoist.function.handler import Handler, Request, Response, as_response, handler_error
 from hoist.function.service.answers import GONE, Refusal
 from hoist.function.service.threads import HandlerLoop, Stop, Workers, call
@@ -78,7 +78,9 @@ class Calls:
             stop = request.stop
             try:
                 return as_response(call(lambda: handler.handle(lease.object, request), self._loop, stop))
-            except BaseException as error:  # noqa: BLE001 a handler may raise anything, SystemExit too
+            except HoistError:
+                raise
+            except BaseException as error:
                 raise handler_error("the handler", error) from error
 
 
