@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
@@ -23,7 +25,6 @@ from hoist.function.service.answers import Refusal, error_response, refusal_of
 from hoist.function.service.guard import Guard
 from hoist.function.service.invoke import deadline_of, invoke, leased, read_request, request_id, waiting
 from hoist.function.service.service import Service
-from hoist.function.states import ModelState
 from hoist.function.trace import Trace
 
 log = logging.getLogger("hoist.function")
@@ -76,7 +77,8 @@ async def _readyz(service: Service, http: Request) -> Response:
 
 
 async def _initialize(service: Service, http: Request) -> Response:
-    error = await service.lifecycle.initialized()
+    async with waiting(service, http, math.inf) as wait:
+        error = await wait.until_done(service.lifecycle.initialized(), "the first model")
     if error is None:
         return JSONResponse({"ready": True})
     # Anybody may ask this, so the reason stands in the log only.
@@ -90,15 +92,11 @@ async def _pre_stop(service: Service, http: Request) -> Response:
 
 
 async def _switch(service: Service, http: Request) -> Response:
-    state = await _state(service, http, "device")
-    return JSONResponse(_shown(state))
-
-
-async def _state(service: Service, http: Request, to: str) -> ModelState:
     name, ends_at, _ = await _named(service, http)
     async with waiting(service, http, ends_at) as wait:
         switcher = await wait.until_done(service.lifecycle.switcher(), "the handler's import")
-        return await leased(switcher.switch(name, wait.left), wait, name)
+        state = await leased(switcher.switch(name, wait.left), wait, name)
+    return JSONResponse(asdict(state))
 
 
 async def _prefetch(service: Service, http: Request) -> Response:
@@ -122,8 +120,6 @@ def _log_failure(future: Any) -> None:
 
 async def _named(service: Service, http: Request) -> tuple[str, float, dict[str, Any]]:
     """The model that a body names, until when it is waited for, and the body. Raises UsageError, Refusal."""
-    import time
-
     ends_at = time.monotonic() + deadline_of(http, service.settings.deadline_seconds)
     request = await read_request(http, min(_SMALL_BODY, service.settings.request_bytes), ends_at)
     document = request.json if request.body else {}
@@ -140,11 +136,7 @@ async def _models(service: Service, http: Request) -> Response:
         return JSONResponse({"models": [{"name": name, "location": at, "state": "storage"} for name, at in named]})
     # They look at the host cache: that may be a disk.
     states, usage = await asyncio.to_thread(lambda: (switcher.states(), switcher.usage()))
-    return JSONResponse({"models": [_shown(each) for each in states], "usage": asdict(usage)})
-
-
-def _shown(state: ModelState) -> dict[str, Any]:
-    return asdict(state)
+    return JSONResponse({"models": [asdict(each) for each in states], "usage": asdict(usage)})
 
 
 async def _metrics(service: Service, http: Request) -> Response:

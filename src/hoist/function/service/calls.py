@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hoist.function.switch import Lease
 
 log = logging.getLogger("hoist.function")
+_DAY_SECONDS = 86400.0
 
 
 class Calls:
@@ -107,8 +108,8 @@ class Wait:
 
     @property
     def left(self) -> float:
-        """Seconds, never below 0."""
-        return max(0.0, self._ends_at - time.monotonic())
+        """Seconds, from 0 to a day."""
+        return min(max(0.0, self._ends_at - time.monotonic()), _DAY_SECONDS)
 
     async def until_done(self, awaitable: Awaitable[Any], what: str, status: int = 503) -> Any:
         """What it comes to; it is cancelled otherwise. Raises DeadlineExceeded, Refusal, and what it does."""

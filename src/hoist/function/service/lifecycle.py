@@ -127,7 +127,7 @@ class Lifecycle:
         """Close the switcher, and with it the handler; a handler that hangs is left alone after a while."""
         if not self._made.done():
             return
-        handler, switcher = self._made.result()
+        switcher = self._made.result()[1]
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await asyncio.wrap_future(in_thread(lambda: switcher.close(0.0), "hoist-end"))

@@ -142,7 +142,8 @@ def _model_schema() -> Object:
 _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
 code,pre{font:14px/1.45 ui-monospace,monospace}pre{overflow:auto;padding:.8rem;border:1px solid #8884;border-radius:6px}
-h2{font-size:1.05rem;margin:2rem 0 .2rem}b{display:inline-block;min-width:3.2rem}td{padding:.1rem 1rem .1rem 0;vertical-align:top}
+h2{font-size:1.05rem;margin:2rem 0 .2rem}b{display:inline-block;min-width:3.2rem}
+td{padding:.1rem 1rem .1rem 0;vertical-align:top}
 """
 
 

@@ -81,7 +81,7 @@ async def _end(service: Service, server: uvicorn.Server, serving: asyncio.Future
     await service.drain()
     service.lifecycle.give_up()
     await serving
-    await service.close()
+    await service.lifecycle.close()
 
 
 def _failure(starting: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
+from hoist.expose import labelled
 from hoist.function.handler import find_handler
 from hoist.function.service.calls import Calls
 from hoist.function.service.journal import Journal
@@ -52,14 +52,7 @@ class Service:
         """From now on not ready; wait for the requests that are here. Whether all were answered."""
         return await self.lifecycle.drain(lambda: self.asked)
 
-    async def close(self) -> None:
-        """Close what it has. Nobody is answered any more."""
-        await self.lifecycle.close()
-        await asyncio.to_thread(self.journal.close)
-
     def _gauges(self) -> Iterator[tuple[str, float]]:
-        from hoist.expose import labelled
-
         yield "running", self.calls.running
         yield "waiting", max(0, self.asked - self.calls.running + self.calls.abandoned)
         yield "abandoned", self.calls.abandoned
