@@ -108,7 +108,7 @@ class Served:
 
     def until(self, what: str, seconds: float = 20.0) -> None:
         """Wait until a handler has left this note."""
-        wait_until(lambda: (self.notes / what).exists(), what, seconds)
+        wait_until((self.notes / what).exists, what, seconds)
 
     def ready(self) -> Self:
         """Wait until it is."""

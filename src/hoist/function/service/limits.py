@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hoist.errors import InvalidConfig
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_MOST_TOKEN_BYTES, _FEWEST_TOKEN_BYTES = 4096, 16
+_TOKEN = re.compile("[!-~]{16,4096}")
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 64 << 20
 
 
@@ -32,10 +33,10 @@ class Tokens:
         if not tokens:
             raise InvalidConfig(f"{where} holds no token: write one a line")
         for token in tokens:
-            if not (_FEWEST_TOKEN_BYTES <= len(token) <= _MOST_TOKEN_BYTES and token.isascii() and token.isprintable()):
+            if not _TOKEN.fullmatch(token):
                 raise InvalidConfig(
-                    f"{where} holds a token that is none: {_FEWEST_TOKEN_BYTES} to {_MOST_TOKEN_BYTES} printable ASCII "
-                    "characters without spaces, as `openssl rand -hex 32` makes them"
+                    f"{where} holds a token that is none: 16 to 4096 printable ASCII characters without spaces, "
+                    "as `openssl rand -hex 32` makes them"
                 )
         return cls(tuple(_digest(token.encode()) for token in tokens))
 
