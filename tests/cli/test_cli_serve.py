@@ -39,7 +39,6 @@ def shell(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         (["nowhere:handle", "--models", MODEL], 2, "there is no module 'nowhere'"),
         (["app:nothing", "--models", MODEL], 2, "has no handler 'nothing'"),
         (["app:short", "--models", MODEL], 2, "handle(object, request)"),
-        (["broken:handle", "--models", MODEL], 10, "no such device"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_line(shell: Shell, words: list[str], code: int, word: str) -> None:
@@ -49,6 +48,15 @@ def test_what_cannot_be_served_is_said_in_a_line(shell: Shell, words: list[str],
     assert done.code == code, done.error
     assert done.error.startswith("hoist: error: ")
     assert word in done.error
+
+
+def test_a_module_that_cannot_be_imported_shows_where_it_broke(shell: Shell, zygote: Zygote) -> None:
+    words = ("serve", "broken:handle", "--models", MODEL, "--listen", "127.0.0.1:0")
+    ended = zygote.start(shell.home, shell.env, *words).end(0)
+    assert ended.code == 10
+    assert 'broken.py", line 1' in ended.error
+    last = ended.error.splitlines()[-1]
+    assert last == "hoist: error: the import of broken:handle raised OSError: no such device"
 
 
 def test_a_port_that_is_taken_is_named(shell: Shell) -> None:

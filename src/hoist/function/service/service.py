@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 
+from hoist.errors import HoistError
 from hoist.expose import labelled
-from hoist.function.handler import find_handler
+from hoist.function.handler import find_handler, handler_error
 from hoist.function.service.calls import Calls
 from hoist.function.service.journal import Journal
 from hoist.function.service.lifecycle import Lifecycle, Made
@@ -14,6 +16,7 @@ from hoist.function.service.settings import Settings
 from hoist.function.service.threads import HandlerLoop
 from hoist.function.trace import Trace
 
+log = logging.getLogger("hoist.function")
 _LONGEST_RETRY = 60.0
 # The most that one step of a load may take, and what a start waits for its first model.
 _LOAD_SECONDS = 900.0
@@ -68,11 +71,17 @@ class Service:
 
 
 def make_switcher(service: Service) -> Made:
-    """The handler and its switcher. Raises UsageError, and whatever the handler's module does when it is imported."""
+    """The handler and its switcher. Raises UsageError; HandlerError where its module cannot be imported."""
     from hoist.function.switch import Switcher
 
     settings = service.settings
-    handler = find_handler(settings.handler)
+    try:
+        handler = find_handler(settings.handler)
+    except HoistError:
+        raise
+    except BaseException as error:
+        log.error("%s cannot be imported", settings.handler, exc_info=error)
+        raise handler_error(f"the import of {settings.handler}", error) from error
     switcher = Switcher(
         settings.models,
         handler,
