@@ -150,7 +150,7 @@ def completes(action: argparse.Action, what: str) -> None:
 
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
-    *("bring", "load", "fleet", "mount", "accelerate", "image", "look", "cache", "change", "collect", "bench"),
+    *("bring", "load", "serve", "fleet", "mount", "accelerate", "image", "look", "cache", "change", "collect", "bench"),
     *("doctor", "completion"),
 )
 

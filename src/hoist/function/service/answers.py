@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
 
 from hoist.errors import (
     Busy,
@@ -17,9 +19,6 @@ from hoist.errors import (
     UsageError,
 )
 from hoist.storage.translate import redact
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
 
 REQUEST_ID = "X-Request-Id"
 _MOST_MESSAGE = 2000
@@ -59,15 +58,19 @@ _WORDS: tuple[tuple[type[HoistError], int, str], ...] = (
 
 def refusal_of(error: HoistError, retry_after: float = 1.0) -> Refusal:
     """What a client is told of this error; `retry_after` where trying again makes sense and the error says no time."""
-    status, code = next(((status, code) for kind, status, code in _WORDS if isinstance(error, kind)), (500, "load_failed"))
+    status, code = next(
+        ((status, code) for kind, status, code in _WORDS if isinstance(error, kind)), (500, "load_failed")
+    )
     again = getattr(error, "retry_after", None) or retry_after
-    return Refusal(status, code, redact(str(error))[:_MOST_MESSAGE], again if status in (429, 503) else None)
+    message = redact(str(error))[:_MOST_MESSAGE]
+    if isinstance(error, HandlerError) and error.__cause__ is not None:
+        # What a library says in an exception is for who runs this, and may be a secret.
+        message = f"the handler raised {type(error.__cause__).__name__}; the log says more"
+    return Refusal(status, code, message, again if status in (429, 503) else None)
 
 
 def error_response(refusal: Refusal, request_id: str | None = None) -> Response:
     """The refusal as JSON."""
-    from starlette.responses import JSONResponse
-
     headers = {"Cache-Control": "no-store"}
     if request_id:
         headers[REQUEST_ID] = request_id

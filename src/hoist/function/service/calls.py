@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from hoist.errors import Cancelled, DeadlineExceeded
+from hoist.errors import DeadlineExceeded, HoistError
 from hoist.function.handler import Handler, Request, Response, as_response, handler_error
 from hoist.function.service.answers import GONE, Refusal
 from hoist.function.service.threads import HandlerLoop, Stop, Workers, call
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hoist.function.switch import Lease
 
 log = logging.getLogger("hoist.function")
+_DAY_SECONDS = 86400.0
 
 
 class Calls:
@@ -78,7 +79,9 @@ class Calls:
             stop = request.stop
             try:
                 return as_response(call(lambda: handler.handle(lease.object, request), self._loop, stop))
-            except BaseException as error:  # noqa: BLE001 a handler may raise anything, SystemExit too
+            except HoistError:
+                raise
+            except BaseException as error:
                 raise handler_error("the handler", error) from error
 
 
@@ -105,8 +108,8 @@ class Wait:
 
     @property
     def left(self) -> float:
-        """Seconds, never below 0."""
-        return max(0.0, self._ends_at - time.monotonic())
+        """Seconds, from 0 to a day."""
+        return min(max(0.0, self._ends_at - time.monotonic()), _DAY_SECONDS)
 
     async def until_done(self, awaitable: Awaitable[Any], what: str, status: int = 503) -> Any:
         """What it comes to; it is cancelled otherwise. Raises DeadlineExceeded, Refusal, and what it does."""

@@ -14,6 +14,10 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response as HttpResponse
+
 from hoist.errors import HoistError, UsageError
 from hoist.function.handler import Request
 from hoist.function.service.answers import REQUEST_ID, Refusal, error_response, refusal_of
@@ -22,9 +26,6 @@ from hoist.function.service.limits import TooLarge, read_body
 from hoist.function.service.threads import Stop
 
 if TYPE_CHECKING:
-    from starlette.requests import Request as HttpRequest
-    from starlette.responses import Response as HttpResponse
-
     from hoist.function.service.service import Service
 
 log = logging.getLogger("hoist.function")
@@ -84,12 +85,10 @@ async def _answer(service: Service, http: HttpRequest, told: Told, began: float)
         service.metrics.waited(told.waited)
         answer = await service.calls.run(service.lifecycle.handler, lease, request, wait)
         told.handled = time.monotonic() - began - told.waited
-    from starlette.responses import Response
-
     headers = {key: value for key, value in answer.headers.items() if key.lower() not in _OURS}
     timing = f"wait;dur={1000 * told.waited:.3f}, handle;dur={1000 * told.handled:.3f}"
     headers |= {REQUEST_ID: told.id, "X-Hoist-Model": told.model, "Server-Timing": timing}
-    return Response(answer.body, answer.status, headers, answer.content_type)
+    return HttpResponse(answer.body, answer.status, headers, answer.content_type)
 
 
 async def leased(future: Future[Result], wait: Wait, name: str) -> Result:
@@ -125,8 +124,6 @@ async def waiting(service: Service, http: HttpRequest, ends_at: float) -> AsyncI
 
 async def read_request(http: HttpRequest, limit: int, ends_at: float) -> Request:
     """The request with its body, and no model yet. Raises Refusal."""
-    from starlette.requests import ClientDisconnect
-
     try:
         async with asyncio.timeout(max(0.0, ends_at - time.monotonic())):
             body = await read_body(http, limit)

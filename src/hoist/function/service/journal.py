@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from hoist.errors import LocalError
 from hoist.function.trace import DONE, Trace
+from hoist.function.trace_file import append_traces
 
 log = logging.getLogger("hoist.function")
 _KEPT = 200
@@ -18,7 +18,8 @@ _KEPT = 200
 class Journal:
     """Keeps the last traces, appends each to `file` as a line of JSON, and hands it to each of `tell`.
 
-    Safe for many threads. Raises LocalError where the file cannot be opened; what goes wrong later is logged once.
+    Safe for many threads. Raises LocalError, PermissionDenied where the file cannot be written; what goes wrong later is
+    logged once.
     """
 
     def __init__(self, file: Path | None = None, *tell: Callable[[Trace], object]) -> None:
@@ -26,11 +27,9 @@ class Journal:
         self._kept: deque[Trace] = deque(maxlen=_KEPT)
         self._tell = tell
         self._failed: set[str] = set()
-        try:
-            # A line is written at once, so that several processes may write to one file.
-            self._file = file.open("ab", buffering=0) if file else None
-        except OSError as error:
-            raise LocalError(f"traces cannot be written to {file}: {error.strerror or error}") from None
+        self._file = file
+        if file is not None:
+            append_traces(file, ())
 
     def note(self, trace: Trace) -> None:
         """A load ended. Raises nothing: no load fails because nobody could be told of it."""
@@ -41,13 +40,10 @@ class Journal:
         with self._lock:
             self._kept.append(trace)
             if self._file is not None:
-                self._guarded("the trace file", lambda: self._write(trace))
+                file = self._file
+                self._guarded("the trace file", lambda: append_traces(file, (trace,)))
         for tell in self._tell:
             self._guarded("a listener of traces", lambda tell=tell: tell(trace))  # type: ignore[misc]
-
-    def _write(self, trace: Trace) -> None:
-        assert self._file is not None
-        self._file.write(trace.to_json().encode() + b"\n")
 
     def _guarded(self, what: str, function: Callable[[], object]) -> None:
         try:
@@ -65,8 +61,3 @@ class Journal:
     def find(self, identity: str) -> Trace | None:
         """The trace of that id, if it is still kept."""
         return next((trace for trace in self.last(_KEPT) if trace.id == identity), None)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()

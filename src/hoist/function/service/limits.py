@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,8 @@ from hoist.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = ("/healthz", "/readyz", "/initialize", "/openapi.json", "/docs")
-"""What anybody may ask: platforms probe without a token, and nothing there tells of the models."""
-_CONTROL = "x-fc-control-path"
-_MOST_TOKEN_BYTES, _FEWEST_TOKEN_BYTES = 4096, 16
+_TOKEN = re.compile("[!-~]{16,4096}")
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 64 << 20
 
 
@@ -36,10 +33,10 @@ class Tokens:
         if not tokens:
             raise InvalidConfig(f"{where} holds no token: write one a line")
         for token in tokens:
-            if not (_FEWEST_TOKEN_BYTES <= len(token) <= _MOST_TOKEN_BYTES and token.isascii() and token.isprintable()):
+            if not _TOKEN.fullmatch(token):
                 raise InvalidConfig(
-                    f"{where} holds a token that is none: {_FEWEST_TOKEN_BYTES} to {_MOST_TOKEN_BYTES} printable ASCII "
-                    "characters without spaces, as `openssl rand -hex 32` makes them"
+                    f"{where} holds a token that is none: 16 to 4096 printable ASCII characters without spaces, "
+                    "as `openssl rand -hex 32` makes them"
                 )
         return cls(tuple(_digest(token.encode()) for token in tokens))
 
@@ -66,32 +63,6 @@ class Tokens:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-class Guard:
-    """Lets requests through that have the token, before anything of their body is read."""
-
-    def __init__(self, app: ASGIApp, tokens: Tokens, *, platform: bool) -> None:
-        self._app, self._tokens = app, tokens
-        self._platform = platform
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or let the app answer."""
-        if scope["type"] == "http" and not self._allowed(scope):
-            from hoist.function.service.answers import UNAUTHORIZED, error_response
-
-            await error_response(UNAUTHORIZED)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _allowed(self, scope: Scope) -> bool:
-        from starlette.datastructures import Headers
-
-        path, headers = scope["path"], Headers(scope=scope)
-        if path in OPEN_PATHS or self._tokens.allow(headers.get("authorization")):
-            return True
-        # Function Compute has no token for its own calls; it sets this header itself.
-        return self._platform and path == "/pre-stop" and headers.get(_CONTROL) == path
 
 
 class TooLarge(Exception):

@@ -57,8 +57,12 @@ def _paths() -> Object:
         },
         "/models": {"get": _operation("The models and where each is", "", _answer("the models", _models_schema()))},
         "/healthz": {"get": _open("Whether this process answers", "Answered at once, whatever else goes on.")},
-        "/readyz": {"get": _open("Whether requests are welcome", "503 until the first model is ready, and at the end.")},
-        "/initialize": {"post": _open("Wait for the first model", "What Function Compute calls at an instance's start.")},
+        "/readyz": {
+            "get": _open("Whether requests are welcome", "503 until the first model is ready, and at the end.")
+        },
+        "/initialize": {
+            "post": _open("Wait for the first model", "What Function Compute calls at an instance's start.")
+        },
         "/pre-stop": {
             method: _operation("Prepare for the end", "Not ready from now on; waits for running requests.", any_json)
             for method in ("get", "post")
@@ -138,7 +142,8 @@ def _model_schema() -> Object:
 _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
 code,pre{font:14px/1.45 ui-monospace,monospace}pre{overflow:auto;padding:.8rem;border:1px solid #8884;border-radius:6px}
-h2{font-size:1.05rem;margin:2rem 0 .2rem}b{display:inline-block;min-width:3.2rem}td{padding:.1rem 1rem .1rem 0;vertical-align:top}
+h2{font-size:1.05rem;margin:2rem 0 .2rem}b{display:inline-block;min-width:3.2rem}
+td{padding:.1rem 1rem .1rem 0;vertical-align:top}
 """
 
 
@@ -155,9 +160,13 @@ def page() -> str:
                 for each in operation.get("parameters", ())
             ]
             rows += [(f"<code>{code}</code>", each["description"]) for code, each in operation["responses"].items()]
-            parts.append("<table>" + "".join(f"<tr><td>{a}</td><td>{escape(b)}</td></tr>" for a, b in rows) + "</table>")
+            parts.append(
+                "<table>" + "".join(f"<tr><td>{a}</td><td>{escape(b)}</td></tr>" for a, b in rows) + "</table>"
+            )
     example = "curl -H 'X-Hoist-Model: NAME' -H 'Content-Type: application/json' -d '{...}' http://HOST:PORT/invoke"
-    parts.append(f"<h2>With curl</h2><pre>{escape(example)}</pre><p>The same as JSON: <a href=openapi.json>openapi.json</a></p>")
+    parts.append(
+        f"<h2>With curl</h2><pre>{escape(example)}</pre><p>The same as JSON: <a href=openapi.json>openapi.json</a></p>"
+    )
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Hoist function</title><style>{_STYLE}</style>"
     return head + "".join(parts) + "</html>"
 

@@ -35,7 +35,7 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 a function is asked from outside
     port: int = DEFAULT_PORT
     device: str = "cpu"
-    budgets: Budgets = Budgets()
+    budgets: Budgets = Budgets()  # noqa: RUF009 a frozen value
     concurrency: int = 1
     queue: int = 500
     deadline_seconds: float = 300.0
