@@ -11,40 +11,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
+from ray.serve.config import AutoscalingConfig
 
 from hoist.config import parse_size
 from hoist.errors import DeadlineExceeded, HoistError, ModelUnknown, UsageError
 from hoist.function.handler import Request, Response, as_response, find_handler, handler_error
 from hoist.function.service.answers import error_response, refusal_of
+from hoist.function.service.settings import parse_models
 from hoist.function.service.threads import HandlerLoop, Stop, Workers, call
 from hoist.function.states import Budgets
 from hoist.function.switch import Lease, Switcher
-from hoist.model.reference import parse_location
 
 if TYPE_CHECKING:
     from starlette.requests import Request as WebRequest
     from starlette.responses import Response as WebResponse
 
 DEADLINE_HEADER = "x-hoist-deadline"
-_SCALING = ("min_replicas", "max_replicas", "initial_replicas", "target_ongoing_requests")
 # As many as Ray lets in (`max_ongoing_requests`); a thread starts when it is first needed.
 _MOST_THREADS = 1000
-_REPLICA = ("handler", "models", "device", "host_memory", "device_memory", "deadline", "models_per_replica")
+_REPLICA = ("handler", "models", "device", "host_memory", "device_memory", "deadline")
 
 
-class HoistReplica:
-    """What one replica does. `serve.deployment(HoistReplica)` makes it a deployment; `application` does that too.
+class Replica:
+    """What one replica does; `replica_class` gives what `serve.deployment` takes, and `application` all of it.
 
     `models` are names and locations; a request without a model means the first. `host_memory` and `device_memory` are the
-    switcher's budgets (`24GiB`). `models_per_replica` is Ray's own limit, of how many models a replica is known for: the
-    least recently used beyond it is taken out of memory; -1 is none. Raises UsageError and what finding the handler does.
+    switcher's budgets (`24GiB`). Raises UsageError and what finding the handler does.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class HoistReplica:
         host_memory: str | int | None = None,
         device_memory: str | int | None = None,
         deadline: float = 300.0,
-        models_per_replica: int = 3,
     ) -> None:
         if not models:
             raise UsageError("a replica needs models to serve: models maps names to locations")
@@ -73,7 +71,6 @@ class HoistReplica:
             deadline_seconds=deadline,
             resolve=self._loop.resolve,
         )
-        self._known = _known_models(self._switcher, models_per_replica)
 
     async def __call__(self, request: WebRequest) -> WebResponse:
         """A request over HTTP: the body goes to the handler, its answer comes back; errors as JSON with a status."""
@@ -111,7 +108,7 @@ class HoistReplica:
         future = self._switcher.acquire(request.model, request.deadline)
         try:
             # Ray is told at once, not once it is loaded: others that ask for this model come here, and wait for one load.
-            await self._known(request.model)
+            await self.known(request.model)
             lease = await asyncio.wrap_future(future)
         except BaseException:
             _give_back(future)
@@ -123,6 +120,10 @@ class HoistReplica:
         except asyncio.CancelledError:
             stop.set()
             raise
+
+    async def known(self, model_id: str) -> KnownModel:
+        """What Ray keeps for a model that it sends here."""
+        return KnownModel(self._switcher, model_id)
 
     def models(self) -> list[dict[str, Any]]:
         """Every model's name, state and figures, as the switcher has them."""
@@ -157,59 +158,58 @@ class KnownModel:
         # Ray calls this when it evicts, and Python once more at the end, when the model may be in use again.
         if not self._given_up:
             self._given_up = True
-            with suppress(HoistError):
+            # The interpreter may be ending.
+            with suppress(Exception):
                 self._switcher.drop(self._name)
 
 
-def _known_models(switcher: Switcher, count: int) -> Callable[[str], Awaitable[KnownModel]]:
-    @serve.multiplexed(max_num_models_per_replica=count)
-    async def known(model_id: str) -> KnownModel:
-        return KnownModel(switcher, model_id)
+def replica_class(models_per_replica: int = 3) -> type[Replica]:
+    """The class of a deployment whose replicas are known to Ray for so many models each; -1 is no limit.
 
-    found: Callable[[str], Awaitable[KnownModel]] = known
-    return found
+    The least recently used beyond it leaves memory; within it the switcher's budgets decide.
+    """
+
+    class HoistReplica(Replica):
+        @serve.multiplexed(max_num_models_per_replica=models_per_replica)  # type: ignore[untyped-decorator]
+        async def known(self, model_id: str) -> KnownModel:
+            return KnownModel(self._switcher, model_id)
+
+    return HoistReplica
 
 
 def application(args: Mapping[str, Any]) -> Any:
     """A Serve application from what `serve run` or a Serve configuration file says (`args:`). Raises UsageError.
 
-    `handler` and `models` (a table, or `NAME=LOCATION,NAME=LOCATION`), HoistReplica's other options, `num_gpus` and
-    `max_ongoing_requests` of a replica; for autoscaling `min_replicas`, `max_replicas`, `initial_replicas` and
-    `target_ongoing_requests`.
+    `handler` and `models` (a table, or `NAME=LOCATION,NAME=LOCATION`), the other options of a Replica, and of the deployment
+    `models_per_replica`, `num_gpus`, `max_ongoing_requests` and all of Ray's autoscaling: `min_replicas`, `max_replicas`,
+    `target_ongoing_requests`, ...
     """
     given = dict(args)
     own = {key: given.pop(key) for key in _REPLICA if key in given}
-    scaling = {key: float(given.pop(key)) for key in _SCALING if key in given}
+    scaling = {key: given.pop(key) for key in AutoscalingConfig.model_fields if key in given}
     options: dict[str, Any] = {key: int(given.pop(key)) for key in ("max_ongoing_requests",) if key in given}
+    count = int(given.pop("models_per_replica", 3))
     gpus = float(given.pop("num_gpus", 0 if own.get("device", "cpu") == "cpu" else 1))
     if given:
-        known = ", ".join((*_REPLICA, *_SCALING, "max_ongoing_requests", "num_gpus"))
-        raise UsageError(f"unknown option {min(given)!r}; there are {known}")
+        known = ", ".join((*_REPLICA, "models_per_replica", "max_ongoing_requests", "num_gpus"))
+        raise UsageError(f"unknown option {min(given)!r}; there are {known}, and those of Ray's autoscaling")
     if "handler" not in own or "models" not in own:
         raise UsageError("handler=MODULE:NAME and models=NAME=LOCATION are needed")
-    own["models"] = parse_models(own["models"])
-    for key, kind in (("deadline", float), ("models_per_replica", int)):
-        if key in own:
-            own[key] = kind(own[key])
+    own["models"] = _models(own["models"])
+    if "deadline" in own:
+        own["deadline"] = float(own["deadline"])
     options["ray_actor_options"] = {"num_gpus": gpus}
     if scaling:
-        whole = {key: int(value) for key, value in scaling.items() if key != "target_ongoing_requests"}
-        options["autoscaling_config"] = {**scaling, **whole}
-    return serve.deployment(HoistReplica, name="hoist", **options).bind(own.pop("handler"), own.pop("models"), **own)
+        options["autoscaling_config"] = scaling
+    deployment = serve.deployment(replica_class(count), name="hoist", **options)
+    return deployment.bind(own.pop("handler"), own.pop("models"), **own)
 
 
-def parse_models(given: object) -> dict[str, str]:
-    """Names and locations, from a table or from `NAME=LOCATION,NAME=LOCATION`. Raises UsageError, InvalidReference."""
+def _models(given: object) -> dict[str, str]:
+    """Names and locations. Raises UsageError, InvalidReference."""
     if isinstance(given, Mapping):
-        found = {str(name): str(location) for name, location in given.items()}
-    else:
-        pairs = [text.partition("=") for text in str(given).split(",") if text]
-        if not pairs or not all(name and location for name, _, location in pairs):
-            raise UsageError(f"models {given!r} are not NAME=LOCATION,NAME=LOCATION")
-        found = {name: location for name, _, location in pairs}
-    for location in found.values():
-        parse_location(location)
-    return found
+        return parse_models([f"{name}={location}" for name, location in given.items()])
+    return parse_models([text for text in str(given).split(",") if text])
 
 
 def _give_back(future: Future[Lease]) -> None:
