@@ -34,11 +34,15 @@ def stream_tensors(
     (or two tensors, where those are larger); a file of this host that can be mapped is one batch, and takes none. Close
     the generator to stop early. Raises what `hoist.load_file` does.
     """
+    place = torch_device(device)
+    if place.type == "cuda" and place.index is None:
+        # The current device is each thread's own.
+        place = torch.device("cuda", torch.cuda.current_device())
     weights = find_weights(path_or_location, filename, SUFFIXES)
     try:
         index = read_index(weights.sources, weights.engine)
         index.by_name  # noqa: B018 raises now, if two files hold one name
-        yield from _load_ahead(Loader(weights.engine, torch_device(device), None, on_bytes), index, batch_bytes)
+        yield from _load_ahead(Loader(weights.engine, place, None, on_bytes), index, batch_bytes)
     finally:
         weights.close()
 

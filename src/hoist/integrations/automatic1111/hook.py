@@ -11,10 +11,12 @@ into the web interface's own cache of hashes, also for the files of a mount (`--
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hoist.errors import HoistError, HoistWarning
 from hoist.integrations.checkpoints import Catalog, Checkpoint
 
 FOLDER = "hoist"
@@ -67,9 +69,16 @@ class Hook:
 
     def _lay(self, checkpoints: list[Checkpoint]) -> None:
         wanted = {str((self.folder / _relative(each)).absolute()): each for each in checkpoints}
-        for place, each in wanted.items():
-            if self.stand_ins.get(place) != each or not Path(place).exists():
+        known = self.web.hashes.cache("hashes")
+        for place, each in list(wanted.items()):
+            told = known.get(self._title(place)) or {}
+            if told.get("sha256") == each.sha256 and Path(place).exists():
+                continue
+            try:
                 _write_stand_in(Path(place), each)
+            except HoistError as error:
+                warnings.warn(HoistWarning(f"{each.title} is not listed: {error}"), stacklevel=2)
+                del wanted[place]
         if self.folder.is_dir():
             for path in sorted(self.folder.rglob("*"), reverse=True):
                 if path.is_dir():
@@ -78,18 +87,21 @@ class Hook:
                     path.unlink()
         self.stand_ins = wanted
 
+    def _title(self, place: str) -> str:
+        """What the web interface calls a file of its folder of checkpoints in its caches."""
+        return f"checkpoint/{Path(place).relative_to(Path(self.web.sd_models.model_path).absolute())}"
+
     def _tell_hashes(self, checkpoints: list[Checkpoint]) -> None:
         """Put the SHA-256 of every checkpoint where the web interface looks before it reads a file to hash it."""
-        root = Path(self.web.sd_models.model_path)
         known = self.web.hashes.cache("hashes")
         for place, each in self.stand_ins.items():
-            _tell(known, Path(place), str(Path(place).relative_to(root.absolute())), each)
+            _tell(known, self._title(place), Path(place), each)
         given = getattr(self.web.shared.cmd_opts, "ckpt_dir", None)
         for each in checkpoints if given else ():
             name = f"{each.version.name}/{each.version.label}/{each.file}"
             path = Path(given) / name
             if path.is_file() and path.stat().st_size == each.size:
-                _tell(known, path, name, each)
+                _tell(known, f"checkpoint/{name}", path, each)
         self.web.hashes.dump_cache()
 
 
@@ -123,9 +135,9 @@ def _write_stand_in(path: Path, checkpoint: Checkpoint) -> None:
     path.write_bytes(data)
 
 
-def _tell(known: Any, path: Path, name: str, checkpoint: Checkpoint) -> None:
+def _tell(known: Any, title: str, path: Path, checkpoint: Checkpoint) -> None:
     """The entry that `hashes.sha256` would have made after reading the file."""
-    known[f"checkpoint/{name}"] = {"mtime": path.stat().st_mtime, "sha256": checkpoint.sha256}
+    known[title] = {"mtime": path.stat().st_mtime, "sha256": checkpoint.sha256}
 
 
 def _remove_if_empty(folder: Path) -> None:
