@@ -105,6 +105,16 @@ Resolve = Callable[[Awaitable[Any]], Any]
 """Waits, in a thread that is no event loop's, for what an async function of a handler gives."""
 
 
+def resolve_alone(answer: Awaitable[Any]) -> Any:
+    """Wait in an event loop that is made for it, for want of another."""
+    import asyncio
+
+    async def waiting() -> Any:
+        return await answer
+
+    return asyncio.run(waiting())
+
+
 def find_handler(name: str) -> Handler:
     """The handler that `MODULE:ATTR` names: a class (made without arguments), an object, or a function.
 
