@@ -27,8 +27,8 @@ class Settings:
     `concurrency` is how many requests the handler answers at once, `queue` how many more may wait. `deadline_seconds` is
     what a request gets that names no deadline, and the most that one may name. `drain_seconds` is how long running
     requests have at the end. `preload` is loaded before the service is ready (None: nothing is), then `prefetch` comes
-    to host memory; `pin` stays in memory. Traces go to `trace_file`, and to a collector if `send_traces`: the one at `otlp`, or
-    where OpenTelemetry's variables say. `platform`: Function Compute has started this.
+    to host memory; `pin` stays in memory. Traces go to `trace_file`, and to a collector if `send_traces`: the one at `otlp`,
+    or where OpenTelemetry's variables say. `platform`: Function Compute has started this.
     """
 
     handler: str
