@@ -1,4 +1,4 @@
-"""Many clients at once that want more models than there is room for: everybody gets an answer, or hears that there is none."""
+"""Many clients at once that want more models than there is room for: everybody is answered or refused."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hoist.errors import LocalError
 from hoist.function.service.settings import Settings
@@ -64,7 +64,8 @@ async def _serve(settings: Settings, port: socket.socket) -> bool:
         loop.add_signal_handler(each, stop.set)
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({serving, stopping, _failure(starting)}, return_when=asyncio.FIRST_COMPLETED)
+        until: set[asyncio.Future[Any]] = {serving, stopping, _failure(starting)}
+        await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
         await _end(service, server, serving)
     finally:
         stopping.cancel()

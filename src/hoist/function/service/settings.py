@@ -87,8 +87,8 @@ def parse_models(texts: Sequence[str]) -> dict[str, str]:
     shorts = [reference.name.rpartition("/")[2] for reference in references]
     often = Counter(name or short for (name, _), short in zip(pairs, shorts, strict=True))
     found: dict[str, str] = {}
-    for (name, location), short, reference in zip(pairs, shorts, references, strict=True):
-        chosen = name or (short if often[short] == 1 else str(reference))
+    for (given, location), short, reference in zip(pairs, shorts, references, strict=True):
+        chosen = given or (short if often[short] == 1 else str(reference))
         if chosen in found:
             raise UsageError(f"two models are called {chosen!r}: give one another name, as {chosen}-2={location}")
         found[chosen] = location
