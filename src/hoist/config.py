@@ -74,6 +74,7 @@ __all__ = [
     "local_path",
     "parse_size",
     "say",
+    "sends_traces",
 ]
 FILE_NAME = "hoist.toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -187,6 +188,13 @@ def become(environ: Mapping[str, str], folder: str) -> None:
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
+
+
+def sends_traces() -> bool:
+    """Whether OpenTelemetry's own variables name a collector for traces, and none of them says not to send any."""
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{each}ENDPOINT") for each in ("", "TRACES_"))
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    return named and not off
 
 
 def debug() -> bool:

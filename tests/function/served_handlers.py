@@ -44,6 +44,11 @@ class Ordered:
         shown = {name: float(tensor.double().sum()) for name, tensor in loaded["tensors"].items()}
         return {"model": loaded["name"], "sums": shown, "size": len(request.body), "headers": dict(request.headers)}
 
+    def do_note(self, loaded: dict[str, Any], request: Request, order: dict[str, Any]) -> Any:
+        with (NOTES / "order").open("a") as notes:
+            notes.write(f"{loaded['name']}\n")
+        return loaded["name"]
+
     def do_bytes(self, loaded: dict[str, Any], request: Request, order: dict[str, Any]) -> Any:
         return bytes(range(256)) * order.get("times", 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 import signal
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from hoist.storage.base import Storage
 from makers import Raw, directory_storage, publish, safetensors_bytes, write_files
@@ -139,8 +140,10 @@ def _headers(words: Mapping[str, str]) -> dict[str, str]:
 
 def weights(seed: int, sizes: Mapping[str, int]) -> bytes:
     """A safetensors file of F32 tensors, each of so many elements."""
-    noise = random.Random(seed)
-    raw = [Raw(name, "F32", [count], noise.randbytes(4 * count)) for name, count in sizes.items()]
+    dice = np.random.default_rng(seed)
+    raw = [
+        Raw(name, "F32", [count], dice.standard_normal(count, np.float32).tobytes()) for name, count in sizes.items()
+    ]
     return safetensors_bytes(raw)
 
 

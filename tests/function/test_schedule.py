@@ -6,11 +6,11 @@ import random
 from collections import OrderedDict
 
 import pytest
+from schedule_world import World, random_step, run_out
 
 from hoist.errors import StorageUnavailable
-from hoist.function.actions import Evict, Forget, Grant, Load, Open, Reason, Refuse, Stop, Unload
+from hoist.function.actions import Load, Open, Reason, Refuse, Unload
 from hoist.function.states import Budgets
-from schedule_world import World, random_step, run_out
 
 
 def models(count: int, *, shared: int = 3, own: int = 7) -> dict[str, dict[bytes, int]]:

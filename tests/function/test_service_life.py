@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from serving import Answer, Served, publish_models, wait_until
@@ -30,7 +31,7 @@ def models(home: Path) -> list[str]:
 class Asking:
     """A request in a thread of its own."""
 
-    def __init__(self, served: Served, do: str, **order: object) -> None:
+    def __init__(self, served: Served, do: str, **order: Any) -> None:
         self.answers: list[Answer] = []
         self._thread = Thread(target=lambda: self.answers.append(served.invoke(do, **order)), daemon=True)
         self._thread.start()
@@ -90,9 +91,12 @@ def test_a_signal_lets_running_requests_end(zygote: Zygote, home: Path, models: 
         idle.getresponse().read()
         running, waiting = Asking(served, "wait", **{"for": "end"}), Asking(served, "echo", model="b")
         served.until("end.begun")
-        ended = Thread(target=lambda: wait_until(lambda: refused(served.port), "closed"), daemon=True)
-        ended.start()
-        Thread(target=lambda: (ended.join(), served.note("end")), daemon=True).start()
+
+        def go_on_once_it_takes_no_more() -> None:
+            wait_until(lambda: refused(served.port), "closed")
+            served.note("end")
+
+        Thread(target=go_on_once_it_takes_no_more, daemon=True).start()
         end = served.end(number)
         assert (end.code, running.answer().status, waiting.answer().status) == (0, 200, 200)
         assert (home / "notes" / "closed").exists()

@@ -78,7 +78,7 @@ def test_settings_are_checked() -> None:
         {"request_bytes": 0},
     ):
         with pytest.raises(UsageError):
-            Settings("app:handle", models, **wrong)  # type: ignore[arg-type]
+            Settings("app:handle", models, **wrong)
     with pytest.raises(UsageError, match="--models"):
         Settings("app:handle", {})
     assert Settings("app:handle", models).default_model == "a"

@@ -8,39 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from trace_making import TRACES
 
 from hoist.errors import InvalidFile
-from hoist.function.trace import KINDS, OUTCOMES, PHASES, SCHEMA, Span, Trace, covered_seconds, new_trace_id
+from hoist.function.trace import SCHEMA, Span, Trace, covered_seconds, new_trace_id
 
-SECONDS = st.floats(0, 1e9, allow_nan=False)
-BYTES = st.integers(0, 2**53)
-SPANS = st.builds(
-    lambda phase, begin, seconds, size, note: Span(phase, begin, begin + seconds, size, note),
-    st.sampled_from(PHASES),
-    SECONDS,
-    SECONDS,
-    BYTES,
-    st.text(max_size=8),
-)
-TRACES = st.builds(
-    Trace,
-    id=st.uuids(version=4).map(lambda each: each.hex),
-    model=st.text(max_size=8),
-    kind=st.sampled_from(KINDS),
-    began=SECONDS,
-    spans=st.lists(SPANS, max_size=6).map(tuple),
-    outcome=st.sampled_from(OUTCOMES),
-    error=st.text(max_size=8),
-    version=st.text(max_size=8),
-    storage_kind=st.sampled_from(["", "image", "nas", "oss", "accl"]),
-    device=st.sampled_from(["cpu", "cuda", "cuda:1"]),
-    size_bytes=BYTES,
-    fetched_bytes=BYTES,
-    host_reused_bytes=BYTES,
-    device_copied_bytes=BYTES,
-    device_reused_bytes=BYTES,
-)
 TRACE = Trace(
     new_trace_id(), "anything", "switch", 1_700_000_000, (Span("network", 0, 0.5), Span("fetch", 0.5, 2, 300))
 )

@@ -34,6 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     publish_files(tmp_path / "nas", "sd15/two:v1", {"a.safetensors": weights(3), "b.safetensors": weights(4)})
     publish_files(tmp_path / "nas", "llm/tiny:v1", {f"model-0000{n}-of-00002.safetensors": weights(n) for n in (1, 2)})
     publish_files(tmp_path / "nas", "flux/parts:v1", {"unet/model.safetensors": weights(5)})
+    (tmp_path / "oss").mkdir()
     torch.save({"state_dict": {"x": torch.arange(5)}}, tmp_path / "old.ckpt")
     hoist.publish(tmp_path / "old.ckpt", "oss//sd15/old:v1")
     return tmp_path

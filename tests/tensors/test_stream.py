@@ -30,6 +30,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     shards = ", ".join(f'"{each.name}": "model-{1 + (at >= 6)}.safetensors"' for at, each in enumerate(TENSORS))
     files["model.safetensors.index.json"] = f'{{"weight_map": {{{shards}}}}}'.encode()
     write_files(tmp_path / "source", files)
+    (tmp_path / "nas").mkdir()
     storage = f"{tmp_path}/nas" if request.param == "directory" else f"memory://{uuid4().hex}"
     hoist.publish(tmp_path / "source", f"{storage}//m:v1")
     return f"{storage}//m:v1"

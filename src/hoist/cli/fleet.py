@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, completes
 from hoist.cli.text import print_json, print_table, printable, show_count, show_seconds, show_size, warn
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def add_to(root: Root) -> None:
     add("--ray", metavar="ADDRESS", help=_RAY)
     add("--spawn", action="store_true", help="a new interpreter for each instance: imports count for each")
     add("--hold", action="store_true", help="keep the instances until Ctrl-C")
+    completes(
+        add("--trace", metavar="FILE", help="append a trace of each instance to this file, for hoist trace"), "file"
+    )
     add_quiet(parser)
     add_json(parser)
     _add_warm(root)
@@ -80,6 +83,7 @@ def run_fleet(args: Namespace) -> int:
     from hoist.fleet.instance import DEADLINE_SECONDS, LOADED
     from hoist.verbs import start_fleet
 
+    began = time.time()
     teller = _Teller(quiet=args.quiet, count=args.instances)
     with start_fleet(
         args.location,
@@ -93,6 +97,8 @@ def run_fleet(args: Namespace) -> int:
     ) as running:
         found = running.wait(teller.told)
         teller.end()
+        if args.trace:
+            _write_traces(args, began, found)
         if args.json:
             print_json(_document(args.location, found))
         else:
@@ -127,6 +133,15 @@ def run_warm(args: Namespace) -> int:
         ]
         print_table(("NODE", ">SIZE", ">FETCHED", ">TIME", ""), rows)
     return 1 if failed else 0
+
+
+def _write_traces(args: Namespace, began: float, found: Sequence[Instance]) -> None:
+    from pathlib import Path
+
+    from hoist.function.trace_file import append_traces
+    from hoist.function.traced import trace_of_instance
+
+    append_traces(Path(args.trace), [trace_of_instance(args.location, args.device, began, each) for each in found])
 
 
 class _Teller:

@@ -47,6 +47,7 @@ def add_to(root: Root) -> None:
     add("--dtype", help="cast floating tensors, as to float16 or bfloat16")
     add("--prefix", help="only tensors whose names start so (safetensors)")
     add("--repeat", type=int, default=1, metavar="N", help="load so many times (default: 1)")
+    completes(add("--trace", metavar="FILE", help="append a trace of each load to this file, for hoist trace"), "file")
     add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
@@ -65,12 +66,25 @@ def run_load(args: Namespace) -> int:
     with make_reporter(args.quiet) as progress:
         import_seconds = import_torch(args.device)
         runs = [load_timed(wanted, progress) for _ in range(args.repeat)]
+    if args.trace:
+        _write_traces(args, import_seconds, runs)
     document = _document(args, import_seconds, runs, peak_memory_bytes())
     if args.json:
         print_json(document)
     else:
         _print(args, import_seconds, runs, peak_memory_bytes())
     return 0
+
+
+def _write_traces(args: Namespace, import_seconds: float, runs: Sequence[Loaded]) -> None:
+    from pathlib import Path
+
+    from hoist.function.trace_file import append_traces
+    from hoist.function.traced import trace_of_load
+
+    imports = [import_seconds, *[0.0] * (len(runs) - 1)]
+    traces = [trace_of_load(args.place, args.device, run, each) for run, each in zip(runs, imports, strict=True)]
+    append_traces(Path(args.trace), traces)
 
 
 def _document(args: Namespace, import_seconds: float, runs: Sequence[Loaded], peak: int) -> dict[str, object]:

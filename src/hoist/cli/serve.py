@@ -62,7 +62,11 @@ def add_to(root: Root) -> None:
     add("--no-preload", action="store_true", help="ready without a model: each is loaded when it is asked for")
     add("--prefetch", nargs="+", default=[], metavar="NAME", help="then brought to host memory")
     add("--pin", nargs="+", default=[], metavar="NAME", help="never evicted once in memory")
-    add("--otlp", metavar="URL", help="send each load as a trace to this OpenTelemetry collector")
+    add(
+        "--otlp",
+        metavar="URL",
+        help="send each load as a trace to this collector (default: OTEL_EXPORTER_OTLP_ENDPOINT)",
+    )
     completes(
         add("--trace-file", metavar="FILE", help="append each load's trace to this file, a line of JSON each"), "file"
     )
@@ -99,7 +103,7 @@ def settings_of(args: Namespace) -> Settings:
     """What the command line and the environment say. Raises UsageError, InvalidConfig, InvalidReference."""
     from pathlib import Path
 
-    from hoist.config import load_config, parse_size
+    from hoist.config import load_config, parse_size, sends_traces
     from hoist.errors import UsageError
     from hoist.function.service.settings import DEFAULT_PORT, Settings, parse_listen, parse_models
     from hoist.function.states import Budgets
@@ -132,6 +136,7 @@ def settings_of(args: Namespace) -> Settings:
         pin=tuple(args.pin),
         trace_file=Path(args.trace_file).absolute() if args.trace_file else None,
         otlp=args.otlp,
+        send_traces=args.otlp is not None or sends_traces(),
         platform=bool(config.environ.get(_PORT)),
     )
 

@@ -12,7 +12,7 @@ from functools import partial
 from threading import Condition, Lock, Thread
 from typing import Any
 
-from hoist.errors import HoistError
+from hoist.errors import Busy, HoistError
 from hoist.function.actions import Action, Done, Evict, Forget, Grant, Load, Open, Reason, Refuse, Stop, Unload
 from hoist.function.handler import handler_error
 from hoist.function.journey import Journey
@@ -21,7 +21,7 @@ from hoist.function.schedule import Schedule
 from hoist.function.states import ModelState, State
 from hoist.function.timers import Timers, after
 from hoist.function.trace import DONE, Trace
-from hoist.function.worker import Entry, LoadFailed, Worker, forgetful
+from hoist.function.worker import Entry, Worker, forgetful
 
 _LOG = logging.getLogger(__name__)
 Event = Callable[[], list[Action]]
@@ -170,15 +170,26 @@ class Driver:
         assert model is not None
 
         def over() -> list[Action]:
-            self._forget(number)
+            if number in self._tickets:
+                self._forget(number)
             return self.schedule.finished(number)
 
         release = partial(self.event, over)
         if ticket.lease:
             lease = Lease(model, entry.object, release, self.timers.soon)
-            return lambda: ticket.settle(lease) or lease.release()
+
+            def give() -> None:
+                if not ticket.settle(lease):
+                    lease.release()
+
+            return give
         state = self.state(entry.name)
-        return lambda: (release(), ticket.settle(state))
+
+        def tell() -> None:
+            release()
+            ticket.settle(state)
+
+        return tell
 
     def _given_up(self, number: int, future: Future[Any]) -> None:
         if not future.cancelled():
@@ -210,6 +221,7 @@ class Driver:
                 return []
             entry.work = None
             _LOG.error("%s", why)
+            self.timers.soon(self._ended(entry, "failed", Busy(why)))
             return self.schedule.abandoned(entry.name, why)
 
         timer = self.timers.at(after(self._load_seconds), partial(self.event, abandon))
@@ -236,11 +248,7 @@ class Driver:
         self.event(partial(self.schedule.opened, entry.name, units))
 
     def _load(self, entry: Entry, action: Load, work: object) -> None:
-        failure: LoadFailed | None = None
-        try:
-            self.worker.load(entry, to_host=action.to_host, to_device=action.to_device)
-        except LoadFailed as error:
-            failure = error
+        failure = self.worker.load(entry, to_host=action.to_host, to_device=action.to_device)
         ended: list[Call] = []
 
         def over() -> list[Action]:

@@ -13,13 +13,10 @@ import torch
 from hoist.errors import LocalError
 from hoist.function.units import Unit
 from hoist.memory import allocate
-from hoist.read.plan import Plan, Request, plan_ranges
+from hoist.read.plan import PAGE, Plan, Request, plan_ranges
 from hoist.read.sink import Sink
 from hoist.read.source import Source
 from hoist.tensors.device import Staging
-
-# Bytes keep their place within these, so that tensors that are aligned in the file are in memory.
-_ALIGNMENT = 64
 
 
 class Landing:
@@ -105,7 +102,7 @@ class Copier:
 
     def memory(self, unit: Unit) -> torch.Tensor:
         """Memory on the device for a unit. Raises LocalError."""
-        pad = unit.begin % _ALIGNMENT
+        pad = unit.begin % PAGE
         try:
             return torch.empty(pad + unit.size, dtype=torch.uint8, device=self.device)[pad:]
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -132,11 +129,12 @@ class Copier:
 
 
 def host_memory(unit: Unit, *, pinned: bool) -> torch.Tensor:
-    """Host memory for a unit; `pinned` where the system lets it be: torch's own would round each up to a power of two.
+    """Host memory for a unit, at its place within a page, so that what is aligned in the file is in memory.
 
+    `pinned` where the system lets it be; torch's own pinned memory would round each up to a power of two.
     Raises LocalError.
     """
-    pad = unit.begin % _ALIGNMENT
+    pad = unit.begin % PAGE
     memory = allocate(pad + unit.size)
     if not pinned:
         return torch.frombuffer(memory, dtype=torch.uint8)[pad : pad + unit.size]

@@ -88,6 +88,6 @@ def refusal(action: Refuse) -> HoistError:
         case Reason.STUCK:
             return Busy(f"{name} cannot be had: {detail}")
         case Reason.TOO_LARGE:
-            return LocalError(f"{name} is larger than the memory that it may have ({detail}): raise the budget")
+            return LocalError(f"{name} is too large for this function ({detail}): raise the budget")
         case Reason.CLOSED:
             return Busy(f"the function is closing: {name} is not loaded any more")

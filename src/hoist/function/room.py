@@ -103,6 +103,12 @@ class Room:
         assert found.units is not None
         return self.host.short(found.units) <= 0
 
+    def measure(self, found: Scheduled) -> str:
+        """How large the model is and the budgets are, in words."""
+        limits = [f"{limit} on the device" for limit in (self.device.limit,) if limit is not None]
+        limits += [f"{limit} in host memory" for limit in (self.host.limit,) if limit is not None]
+        return f"{sum((found.units or {}).values())} bytes, and the budget is {' and '.join(limits)}"
+
     def holders(self) -> str:
         """What takes the room, in words."""
         words = []

@@ -40,6 +40,7 @@ class Timers:
     def __init__(self) -> None:
         # Its put takes no lock that the same thread could hold when a finalizer runs.
         self._new: SimpleQueue[Timer | None] = SimpleQueue()
+        self._heap: list[tuple[float, int, Timer]] = []
         self._thread = Thread(target=self._run, name="hoist-timers", daemon=True)
         self._thread.start()
 
@@ -58,7 +59,7 @@ class Timers:
         self._new.put(None)
 
     def _run(self) -> None:
-        heap: list[tuple[float, int, Timer]] = []
+        heap = self._heap
         number = itertools.count()
         purge_at = _FEW
         while True:
@@ -75,6 +76,6 @@ class Timers:
             heapq.heappush(heap, (timer.when, next(number), timer))
             # Most deadlines are never reached: those that are cancelled must not pile up.
             if len(heap) > purge_at:
-                heap = [entry for entry in heap if entry[2].call is not None]
+                heap[:] = [entry for entry in heap if entry[2].call is not None]
                 heapq.heapify(heap)
                 purge_at = max(_FEW, 2 * len(heap))

@@ -115,7 +115,8 @@ class Trace:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What each phase comes to, in the order in which they first began."""
-        names = dict.fromkeys(span.phase for span in sorted(self.spans, key=lambda span: (span.begin, span.end)))
+        begun = sorted(self.spans, key=lambda span: (span.begin, PHASES.index(span.phase)))
+        names = dict.fromkeys(span.phase for span in begun)
         return tuple(_phase(name, [span for span in self.spans if span.phase == name]) for name in names)
 
     def to_document(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _served(place: str) -> str:
     """The URL of a function's traces; user and password do not belong into it, so that none is ever shown."""
     try:
         parts = urlsplit(place)
-        host = parts.hostname
+        host = parts.hostname if parts.port != 0 else None
     except ValueError:
         host = None
     if not host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ UNMEASURED = "unmeasured"
 """The row of what no span claims."""
 # What rounding, and a line of code between two phases, leave over.
 _LEAST_SHARE, _LEAST_SECONDS = 0.01, 0.001
+_MOST_TICKS, _LEAST_SCALE = 5, 1e-9
 _FULL, _LEFT_HALF, _RIGHT_HALF, _PLAIN = "━", "╸", "╺", "="
 
 Piece = tuple[float, float]
@@ -69,7 +71,20 @@ def bar(pieces: Sequence[Piece], whole_seconds: float, width: int, *, plain: boo
 
 def show_time(seconds: float) -> str:
     """A phase's time: to the millisecond where it is short."""
-    return f"{seconds:.3f} s" if seconds < 9.9995 else show_seconds(seconds)
+    return f"{seconds:.3f} s" if seconds < 9.9995 else show_seconds(max(10.0, seconds))
+
+
+def ticks(whole_seconds: float) -> tuple[tuple[float, str], ...]:
+    """Round marks from 0 on, three to six for a time scale, with what stands there: `(0.5, "500 ms")`."""
+    if whole_seconds < _LEAST_SCALE:
+        return ()
+    power = 10.0 ** math.floor(math.log10(whole_seconds / _MOST_TICKS))
+    step = next((each * power for each in (1, 2, 5) if whole_seconds / (each * power) <= _MOST_TICKS), 10 * power)
+    return tuple((n * step, _mark(n * step)) for n in range(int(whole_seconds / step) + 1))
+
+
+def _mark(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{1000 * seconds:g} ms" if seconds else "0"
 
 
 def show_ratio(ratio: float | None) -> str:

@@ -9,10 +9,9 @@ from html import escape
 from hoist.formatting import printable, short_digest, show_rate, show_size
 from hoist.function.compare import TOTAL, Compared, compare
 from hoist.function.trace import DONE, Trace
-from hoist.function.waterfall import Row, rows, show_ratio, show_time
+from hoist.function.waterfall import Row, rows, show_ratio, show_time, ticks
 from hoist.function.waterfall_style import STYLE
 
-_TICKS = 4
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 # What a bar stands for decides its colour: waiting, making ready, bytes coming in, bytes going on, the rest.
 _COLOURS = {
@@ -38,9 +37,9 @@ def comparison_page(before: Trace, after: Trace, names: tuple[str, str]) -> str:
     whole = max(before.seconds, after.seconds)
     sections = [
         _section(trace, f"{number}", whole, True, name)
-        for number, (trace, name) in enumerate(zip((before, after), names, strict=True), 1)
+        for number, (trace, name) in enumerate(((before, f"before: {names[0]}"), (after, f"after: {names[1]}")), 1)
     ]
-    table = _compared(compare(before, after), names)
+    table = _compared(compare(before, after))
     return _page("Hoist: two traces", f"{table}{''.join(sections)}")
 
 
@@ -71,7 +70,8 @@ def _overview(traces: Sequence[Trace]) -> str:
     )
     return (
         '<section><table class="list"><thead><tr><th class="number">#</th><th>what</th><th></th>'
-        f'<th class="number">time</th><th class="number">fetched</th></tr></thead><tbody>\n{lines}</tbody></table></section>\n'
+        f'<th class="number">time</th><th class="number">fetched</th></tr></thead>'
+        f"<tbody>\n{lines}</tbody></table></section>\n"
     )
 
 
@@ -80,9 +80,10 @@ def _section(trace: Trace, number: str, whole: float, opened: bool, name: str = 
     named = f'<span class="name">{_text(name)}</span>' if name else ""
     error = f'<p class="error">{_text(trace.error)}</p>' if trace.error else ""
     return (
-        f'<section id="t{number}"><details{" open" if opened else ""}><summary><h2>{named}{title}</h2>'
-        f'<span class="big">{show_time(trace.seconds)}</span></summary>\n{error}'
-        f"{_waterfall(trace, whole)}{_bytes(trace)}{_facts(trace)}</details></section>\n"
+        f"<section><details{' open' if opened else ''}><summary><h2>{named}{title}</h2>"
+        # A link to what lies inside opens it.
+        f'<span class="big">{show_time(trace.seconds)}</span></summary>\n<div id="t{number}">{error}'
+        f"{_waterfall(trace, whole)}{_bytes(trace)}{_facts(trace)}</div></details></section>\n"
     )
 
 
@@ -91,14 +92,11 @@ def _outcome(trace: Trace) -> str:
 
 
 def _waterfall(trace: Trace, whole: float) -> str:
-    ticks = "".join(
-        f'<span style="left:{100 * tick / _TICKS:g}%">{show_time(whole * tick / _TICKS)}</span>'
-        for tick in range(_TICKS + 1)
-    )
+    marks = "".join(f'<span style="left:{100 * at / whole:.3f}%">{words}</span>' for at, words in ticks(whole))
     body = "".join(_row(row, whole) for row in rows(trace))
     return (
         '<table class="waterfall"><thead><tr><th>phase</th>'
-        f'<th><div class="axis" aria-hidden="true">{ticks}</div></th>'
+        f'<th><div class="axis" aria-hidden="true">{marks}</div></th>'
         '<th class="number">time</th><th class="number">bytes</th><th class="number">bandwidth</th></tr></thead>'
         f"<tbody>\n{body}</tbody></table>\n"
     )
@@ -145,7 +143,7 @@ def _shares(place: str, shares: tuple[tuple[str, int, str], ...]) -> str:
         f'<i class="{colour}" style="width:{100 * count / total:.3f}%"></i>' for _, count, colour in shares if count
     )
     words = "".join(
-        f'<span><b class="{colour}"></b>{word} {show_size(count)}, {100 * count / total:.0f}%</span>'
+        f'<span><em class="{colour}"></em>{word} {show_size(count)}, {100 * count / total:.0f}%</span>'
         for word, count, colour in shares
         if count
     )
@@ -174,18 +172,18 @@ def _date(began: float) -> str:
         return f"{began:g} s"
 
 
-def _compared(found: Sequence[Compared], names: tuple[str, str]) -> str:
-    heads = "".join(f'<th class="number" colspan="3">{_text(name)}</th>' for name in names)
+def _compared(found: Sequence[Compared]) -> str:
     lines = "".join(
         f'<tr{" class=total" if each.name == TOTAL else ""}><th scope="row">{each.name}</th>'
         f"{_half(each, before=True)}{_half(each, before=False)}"
         f'<td class="number ratio">{show_ratio(each.ratio)}</td></tr>\n'
         for each in found
     )
-    columns = '<th class="number">time</th><th class="number">bytes</th><th class="number">bandwidth</th>' * 2
+    moved = '<th class="number">bytes</th><th class="number">bandwidth</th>'
     return (
-        f'<section class="wide"><table class="compared"><thead><tr><th></th>{heads}<th></th></tr>'
-        f'<tr><th>phase</th>{columns}<th class="number">ratio</th></tr></thead><tbody>\n{lines}</tbody></table></section>\n'
+        f'<section class="wide"><table class="compared"><thead><tr><th>phase</th><th class="number">before</th>{moved}'
+        f'<th class="number">after</th>{moved}<th class="number">ratio</th></tr></thead>'
+        f"<tbody>\n{lines}</tbody></table></section>\n"
     )
 
 

@@ -26,6 +26,8 @@ h2 { font-size: 1.1rem; font-weight: 650; margin: 0; overflow-wrap: anywhere; fl
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.15rem;
   margin: 0 0 1rem; }
 summary { display: flex; align-items: baseline; gap: 1rem; cursor: pointer; list-style: none; }
+summary::before { content: "\\25b8"; color: var(--soft); width: .7rem; }
+details[open] > summary::before { content: "\\25be"; }
 summary::-webkit-details-marker { display: none; }
 summary:focus-visible, a:focus-visible { outline: 2px solid var(--fetch); outline-offset: 3px; border-radius: 3px; }
 details[open] > summary { margin-bottom: .9rem; }
@@ -40,7 +42,7 @@ a:hover { text-decoration: underline; }
 table { width: 100%; border-collapse: collapse; }
 th { text-align: left; font-weight: 500; }
 thead th { font-size: .78rem; color: var(--soft); padding-bottom: .35rem; vertical-align: bottom; }
-th, td { padding: .28rem 0 .28rem .9rem; }
+th, td { padding: .28rem 0 .28rem .9rem; vertical-align: top; }
 th:first-child, td:first-child { padding-left: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
@@ -49,8 +51,7 @@ tbody tr + tr > * { border-top: 1px solid var(--line); }
 .axis { position: relative; height: 1.15em; }
 .axis span { position: absolute; transform: translateX(-50%); white-space: nowrap; font-variant-numeric: tabular-nums; }
 .axis span:first-child { transform: none; }
-.axis span:last-child { transform: translateX(-100%); }
-.bars { position: relative; height: .95rem; background: var(--track); border-radius: 3px; }
+.bars { position: relative; height: .95rem; margin-top: .22rem; background: var(--track); border-radius: 3px; }
 .bars i { position: absolute; top: 0; bottom: 0; min-width: 2px; border-radius: 3px; }
 .track small { display: block; color: var(--soft); font-size: .78rem; overflow-wrap: anywhere; margin-top: .15rem; }
 .wait { background: var(--wait); } .ready { background: var(--ready); } .fetch { background: var(--fetch); }
@@ -62,7 +63,7 @@ i.total { background: var(--total); }
 .stack i { min-width: 2px; }
 .legend { grid-column: 2; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
-.legend b { display: inline-block; width: .65rem; height: .65rem; border-radius: 2px; margin-right: .4rem; }
+.legend em { display: inline-block; width: .65rem; height: .65rem; border-radius: 2px; margin-right: .4rem; }
 dl { display: flex; flex-wrap: wrap; gap: .35rem 1.6rem; margin: 1rem 0 0; padding-top: .8rem;
   border-top: 1px solid var(--line); font-size: .82rem; }
 dl div { display: flex; gap: .45rem; }
@@ -82,7 +83,6 @@ dd { margin: 0; overflow-wrap: anywhere; }
   .waterfall tbody tr + tr { border-top: 1px solid var(--line); }
   .waterfall tbody tr > * { border: 0; padding: 0; }
   .waterfall .track { grid-row: 2; grid-column: 1 / -1; width: auto; margin-top: .25rem; }
-  .axis span:nth-child(even) { display: none; }
   .list td:nth-child(3), .list th:nth-child(3) { display: none; }
   .shares { grid-template-columns: 1fr; }
   .legend { grid-column: 1; }

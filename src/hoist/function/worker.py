@@ -46,13 +46,12 @@ class Entry:
     """The load or unload that is under way: another one's end is not this one's."""
 
 
-class LoadFailed(Exception):
-    """A load's error, and whether its weights are in host memory all the same."""
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """A load's error, and whether its weights are in host memory all the same. Not raised: frames keep tensors alive."""
 
-    def __init__(self, error: HoistError, *, fetched: bool) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.fetched = fetched
+    error: HoistError
+    fetched: bool
 
 
 class Worker:
@@ -96,8 +95,8 @@ class Worker:
         entry.opened, entry.model = opened, Model(opened, residents)
         return opened
 
-    def load(self, entry: Entry, *, to_host: bool, to_device: bool) -> None:
-        """Move weights; to the device, call the handler's `load`. Raises LoadFailed."""
+    def load(self, entry: Entry, *, to_host: bool, to_device: bool) -> LoadFailed | None:
+        """Move weights; to the device, call the handler's `load`. None if it went well. Never raises."""
         journey = entry.journey or Journey(entry.name)
         opened, model, residents = entry.opened, entry.model, self.residents()
         assert opened is not None
@@ -123,8 +122,9 @@ class Worker:
             residents.release(entry.name, host=False).clear()
             model.close()
             entry.model = Model(opened, residents)
-            raise LoadFailed(forgetful(found), fetched=fetched) from None
+            return LoadFailed(forgetful(found), fetched)
         journey.begin("")
+        return None
 
     def unload(self, entry: Entry, sake: Journey | None = None) -> None:
         """Let the object go, and its memory on the device; `sake` is whose room that is. Never raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -48,8 +48,20 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A phase, or a part of one: from `begin` to `end`, in seconds from the load's beginning."""
+
+    phase: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timed:
-    """Seconds by phase, all together, and of CPU (all threads). What no phase claims is `deserialize`."""
+    """Seconds by phase, all together, and of CPU (all threads). What no phase claims is `deserialize`.
+
+    `began` is in Unix seconds; `steps` are the phases as they came, without gaps.
+    """
 
     network_seconds: float
     fetch_verify_seconds: float
@@ -57,11 +69,16 @@ class Timed:
     deserialize_seconds: float
     seconds: float
     cpu_seconds: float
+    began: float
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One load: its files, tensors and their bytes, what was read for it, and the time."""
+    """One load: its files, tensors and their bytes, what was read for it, and the time.
+
+    `version` is the manifest's digest and `storage_kind` its storage's; both are empty for a local path.
+    """
 
     files: tuple[str, ...]
     format: str
@@ -71,6 +88,8 @@ class Loaded:
     read_bytes: int
     requests: int
     timed: Timed
+    version: str = ""
+    storage_kind: str = ""
 
 
 def import_torch(device: str) -> float:
@@ -101,7 +120,7 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
 
 def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
     """Load once: what was loaded (with `each`, by file name), and its figures. Raises what `load_timed` does."""
-    began, cpu_began = time.perf_counter(), time.process_time()
+    asked, began, cpu_began = time.time(), time.perf_counter(), time.process_time()
     weights, meter = _open(wanted)
     try:
         formats = {source.name.endswith(CHECKPOINT_SUFFIXES) for source in weights.sources}
@@ -126,6 +145,8 @@ def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
         deserialize_seconds=max(0.0, rest),
         seconds=ended - began,
         cpu_seconds=time.process_time() - cpu_began,
+        began=asked,
+        steps=(Step("network", 0.0, opened_at - began), *watch.steps(opened_at, ended, began)),
     )
     tensors, size = _count(value)
     return value, Loaded(
@@ -137,6 +158,8 @@ def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
         read_bytes=meter.bytes(),
         requests=meter.requests(),
         timed=timed,
+        version=weights.opened.manifest.digest if weights.opened else "",
+        storage_kind=weights.opened.storage.kind if weights.opened else "",
     )
 
 
@@ -233,16 +256,24 @@ class _Counts:
 
 
 class _Watch:
-    """Adds up the phases that a loader says it begins."""
+    """Adds up the phases that a loader says it begins, and notes when."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._phase, self._since = "", time.perf_counter()
+        self._begun = [("", time.perf_counter())]
 
     def begin(self, phase: str) -> None:
         now = time.perf_counter()
-        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
-        self._phase, self._since = phase, now
+        before, since = self._begun[-1]
+        self.seconds[before] = self.seconds.get(before, 0.0) + now - since
+        self._begun.append((phase, now))
+
+    def steps(self, begin: float, end: float, zero: float) -> Iterator[Step]:
+        """The phases between two times, counted from `zero`; what none claims is `deserialize`."""
+        ends = [*(since for _, since in self._begun[1:]), end]
+        for (phase, since), until in zip(self._begun, ends, strict=True):
+            if until > max(since, begin):
+                yield Step(phase or "deserialize", max(since, begin) - zero, until - zero)
 
 
 _Load = Callable[[], Any]

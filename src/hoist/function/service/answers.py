@@ -63,9 +63,9 @@ def refusal_of(error: HoistError, retry_after: float = 1.0) -> Refusal:
     )
     again = getattr(error, "retry_after", None) or retry_after
     message = redact(str(error))[:_MOST_MESSAGE]
-    if isinstance(error, HandlerError) and error.__cause__ is not None:
+    if isinstance(error, HandlerError) and error.raised:
         # What a library says in an exception is for who runs this, and may be a secret.
-        message = f"the handler raised {type(error.__cause__).__name__}; the log says more"
+        message = f"the handler raised {error.raised}; the log says more"
     return Refusal(status, code, message, again if status in (429, 503) else None)
 
 

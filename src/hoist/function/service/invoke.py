@@ -57,8 +57,8 @@ async def invoke(service: Service, http: HttpRequest) -> HttpResponse:
         response = await _answer(service, http, told, began)
     except HoistError as error:
         refusal = refusal_of(error, service.retry_after)
-        # Its own words are for this client; where it broke is for who runs this.
-        log.warning("request %s for %s: %s", told.id, told.model or "-", refusal.message, exc_info=error.__cause__)
+        # The client is told less than who runs this.
+        log.warning("request %s for %s: %s", told.id, told.model or "-", error, exc_info=error.__cause__)
         response = error_response(refusal, told.id)
     except Refusal as refusal:
         log.info("request %s for %s: %s", told.id, told.model or "-", refusal.message)

@@ -16,16 +16,16 @@ _KEPT = 200
 
 
 class Journal:
-    """Keeps the last traces, appends each to `file` as a line of JSON, and hands it to each of `tell`.
+    """Keeps the last traces, appends each to `file` as a line of JSON, and hands it to each of `listeners`.
 
     Safe for many threads. Raises LocalError, PermissionDenied where the file cannot be written; what goes wrong later is
     logged once.
     """
 
-    def __init__(self, file: Path | None = None, *tell: Callable[[Trace], object]) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         self._lock = Lock()
         self._kept: deque[Trace] = deque(maxlen=_KEPT)
-        self._tell = tell
+        self.listeners: list[Callable[[Trace], object]] = []
         self._failed: set[str] = set()
         self._file = file
         if file is not None:
@@ -42,7 +42,7 @@ class Journal:
             if self._file is not None:
                 file = self._file
                 self._guarded("the trace file", lambda: append_traces(file, (trace,)))
-        for tell in self._tell:
+        for tell in self.listeners:
             self._guarded("a listener of traces", lambda tell=tell: tell(trace))  # type: ignore[misc]
 
     def _guarded(self, what: str, function: Callable[[], object]) -> None:

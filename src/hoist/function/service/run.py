@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hoist.errors import LocalError
 from hoist.function.service.settings import Settings
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import uvicorn
 
     from hoist.function.service.service import Service
-    from hoist.function.trace import Trace
 
 # Function Compute keeps connections for as long as an instance lives, and takes one that ends for a failure.
 _KEEP_ALIVE_SECONDS = 86400
@@ -42,20 +41,20 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         yield made
 
 
-def serve(settings: Settings, port: socket.socket, *tell: Callable[[Trace], object]) -> bool:
-    """Serve until SIGTERM or SIGINT; whether all that runs of the handler's came back. `tell` is told of each load.
+def serve(settings: Settings, port: socket.socket) -> bool:
+    """Serve until SIGTERM or SIGINT; whether all that runs of the handler's came back.
 
     Raises UsageError where there is no such handler, LocalError, and whatever the handler's module raises.
     """
-    return asyncio.run(_serve(settings, port, tell))
+    return asyncio.run(_serve(settings, port))
 
 
-async def _serve(settings: Settings, port: socket.socket, tell: tuple[Callable[[Trace], object], ...]) -> bool:
+async def _serve(settings: Settings, port: socket.socket) -> bool:
     from hoist.function.service.app import make_app
     from hoist.function.service.journal import Journal
     from hoist.function.service.service import Service
 
-    service = Service(settings, Journal(settings.trace_file, *tell))
+    service = Service(settings, Journal(settings.trace_file))
     server = _server(make_app(service), settings)
     loop = asyncio.get_running_loop()
     serving = asyncio.ensure_future(server.serve(sockets=[port]))
@@ -65,7 +64,8 @@ async def _serve(settings: Settings, port: socket.socket, tell: tuple[Callable[[
         loop.add_signal_handler(each, stop.set)
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({serving, stopping, _failure(starting)}, return_when=asyncio.FIRST_COMPLETED)
+        until: set[asyncio.Future[Any]] = {serving, stopping, _failure(starting)}
+        await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
         await _end(service, server, serving)
     finally:
         stopping.cancel()
@@ -81,7 +81,7 @@ async def _end(service: Service, server: uvicorn.Server, serving: asyncio.Future
     await service.drain()
     service.lifecycle.give_up()
     await serving
-    await service.lifecycle.close()
+    await service.close()
 
 
 def _failure(starting: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from hoist.errors import HoistError
 from hoist.expose import labelled
@@ -15,6 +17,9 @@ from hoist.function.service.metrics import Metrics
 from hoist.function.service.settings import Settings
 from hoist.function.service.threads import HandlerLoop
 from hoist.function.trace import Trace
+
+if TYPE_CHECKING:
+    from hoist.function.otel import Exporter
 
 log = logging.getLogger("hoist.function")
 _LONGEST_RETRY = 60.0
@@ -32,6 +37,7 @@ class Service:
         self.handler_loop = HandlerLoop()
         self.calls = Calls(settings.concurrency, self.handler_loop, self.metrics.handled)
         self.lifecycle = Lifecycle(settings, lambda: (make or make_switcher)(self), _LOAD_SECONDS)
+        self.exporter: Exporter | None = None
         self.asked = 0
         """Requests to /invoke that have no answer yet."""
         self.metrics.gauges(self._gauges)
@@ -55,6 +61,12 @@ class Service:
         """From now on not ready; wait for the requests that are here. Whether all were answered."""
         return await self.lifecycle.drain(lambda: self.asked)
 
+    async def close(self) -> None:
+        """Unload everything, and send what traces there are. Nobody is answered any more."""
+        await self.lifecycle.close()
+        if self.exporter is not None:
+            await asyncio.to_thread(self.exporter.close)
+
     def _gauges(self) -> Iterator[tuple[str, float]]:
         yield "running", self.calls.running
         yield "waiting", max(0, self.asked - self.calls.running + self.calls.abandoned)
@@ -75,6 +87,11 @@ def make_switcher(service: Service) -> Made:
     from hoist.function.switch import Switcher
 
     settings = service.settings
+    if settings.send_traces:
+        from hoist.function.otel import Exporter
+
+        service.exporter = Exporter(settings.otlp)
+        service.journal.listeners.append(service.exporter)
     try:
         handler = find_handler(settings.handler)
     except HoistError:

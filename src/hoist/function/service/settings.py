@@ -27,7 +27,8 @@ class Settings:
     `concurrency` is how many requests the handler answers at once, `queue` how many more may wait. `deadline_seconds` is
     what a request gets that names no deadline, and the most that one may name. `drain_seconds` is how long running
     requests have at the end. `preload` is loaded before the service is ready (None: nothing is), then `prefetch` comes
-    to host memory; `pin` stays in memory. `platform`: Function Compute has started this.
+    to host memory; `pin` stays in memory. Traces go to `trace_file`, and to a collector if `send_traces`: the one at `otlp`,
+    or where OpenTelemetry's variables say. `platform`: Function Compute has started this.
     """
 
     handler: str
@@ -47,6 +48,7 @@ class Settings:
     pin: tuple[str, ...] = ()
     trace_file: Path | None = None
     otlp: str | None = None
+    send_traces: bool = False
     platform: bool = False
 
     def __post_init__(self) -> None:
@@ -85,8 +87,8 @@ def parse_models(texts: Sequence[str]) -> dict[str, str]:
     shorts = [reference.name.rpartition("/")[2] for reference in references]
     often = Counter(name or short for (name, _), short in zip(pairs, shorts, strict=True))
     found: dict[str, str] = {}
-    for (name, location), short, reference in zip(pairs, shorts, references, strict=True):
-        chosen = name or (short if often[short] == 1 else str(reference))
+    for (given, location), short, reference in zip(pairs, shorts, references, strict=True):
+        chosen = given or (short if often[short] == 1 else str(reference))
         if chosen in found:
             raise UsageError(f"two models are called {chosen!r}: give one another name, as {chosen}-2={location}")
         found[chosen] = location
