@@ -22,6 +22,7 @@ def test_a_distributed_checkpoint_loads_from_a_location(tmp_path: Path, monkeypa
 
     fsspec.register_implementation("hoist", HoistFileSystem, clobber=True)
     configure(monkeypatch, tmp_path, nas=str(tmp_path / "nas"))
+    (tmp_path / "nas").mkdir()
     torch.manual_seed(1)
     saved = {"layer": {"weight": torch.randn(700, 300), "bias": torch.randn(300)}, "step": torch.tensor(7)}
     with warnings.catch_warnings():

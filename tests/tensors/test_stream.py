@@ -20,20 +20,24 @@ from makers import Raw, noise, put_version, safetensors_bytes, write_files
 TENSORS = [Raw(f"layer.{9 - n}", "F32", (100, n + 1), noise(400 * (n + 1), n)) for n in range(10)]
 
 
-@pytest.fixture(params=["directory", "memory"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Two shards of an index: in a directory, whose files are mapped, or where they have to be fetched."""
+def publish(folder: Path, storage: str) -> str:
+    """Two shards of an index, published; the location."""
     files = {
         "model-1.safetensors": safetensors_bytes(TENSORS[:6]),
         "model-2.safetensors": safetensors_bytes(TENSORS[6:]),
     }
     shards = ", ".join(f'"{each.name}": "model-{1 + (at >= 6)}.safetensors"' for at, each in enumerate(TENSORS))
     files["model.safetensors.index.json"] = f'{{"weight_map": {{{shards}}}}}'.encode()
-    write_files(tmp_path / "source", files)
-    (tmp_path / "nas").mkdir()
-    storage = f"{tmp_path}/nas" if request.param == "directory" else f"memory://{uuid4().hex}"
-    hoist.publish(tmp_path / "source", f"{storage}//m:v1")
+    write_files(folder / "source", files)
+    (folder / "nas").mkdir()
+    hoist.publish(folder / "source", f"{storage}//m:v1")
     return f"{storage}//m:v1"
+
+
+@pytest.fixture(params=["directory", "memory"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The shards in a directory, whose files are mapped, or where they have to be fetched."""
+    return publish(tmp_path, str(tmp_path / "nas") if request.param == "directory" else f"memory://{uuid4().hex}")
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 2000, 1 << 20])
@@ -41,7 +45,7 @@ def test_the_same_tensors_in_the_order_of_the_files(location: str, batch_bytes: 
     found = list(stream_tensors(location, batch_bytes=batch_bytes))
     assert [name for name, _ in found] == [each.name for each in TENSORS]
     expected = hoist.load_file(location)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in found)
+    assert all(torch.equal(tensor.view(torch.uint8), expected[name].view(torch.uint8)) for name, tensor in found)
 
 
 def test_no_more_than_two_batches_are_in_memory() -> None:
@@ -72,10 +76,9 @@ def test_whoever_stops_early_leaves_nothing_open(location: str) -> None:
     assert list(tensors) == []
 
 
-def test_a_damaged_block_is_found_where_it_is(location: str, tmp_path: Path) -> None:
+def test_a_damaged_block_is_found_where_it_is(tmp_path: Path) -> None:
+    location = publish(tmp_path, str(tmp_path / "nas"))
     path = tmp_path / "nas/m/v1/model-2.safetensors"
-    if not path.exists():
-        pytest.skip("what lies in memory is not damaged")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.chmod(0o644)
