@@ -114,7 +114,7 @@ def test_what_cannot_be_answered_has_a_status(served: Served) -> None:
     assert (status, found["error"]["code"]) == (404, "unknown_model")
     assert "one, two, three" in found["error"]["message"]
     status, found = served.ask("raise=1")
-    assert (status, found["error"]["message"]) == (500, "the handler raised RuntimeError: no such prompt")
+    assert (status, found["error"]["message"]) == (500, "the handler raised RuntimeError; the log says more")
     assert served.ask(**{"X-Hoist-Deadline": "soon"})[0] == 400
     assert served.ask(**{"X-Hoist-Deadline": "0"})[0] == 503
 

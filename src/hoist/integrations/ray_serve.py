@@ -10,6 +10,7 @@ as ranges from the storage or the node's host cache; through Ray go requests and
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request as WebRequest
     from starlette.responses import Response as WebResponse
 
+# Ray shows what its own logger gets, and keeps it in the replica's file.
+log = logging.getLogger("ray.serve")
 DEADLINE_HEADER = "x-hoist-deadline"
 # As many as Ray lets in (`max_ongoing_requests`); a thread starts when it is first needed.
 _MOST_THREADS = 1000
@@ -88,7 +91,10 @@ class Replica:
             )
             answer = await self.answer(asked)
         except HoistError as error:
-            return error_response(refusal_of(error))
+            refusal = refusal_of(error)
+            if refusal.status >= 500:
+                log.warning("%s", error, exc_info=error.__cause__)
+            return error_response(refusal)
         return Answer(answer.body, answer.status, dict(answer.headers), answer.content_type)
 
     async def invoke(self, body: bytes = b"", content_type: str = "") -> Response:
