@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import random
 import tomllib
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -180,12 +181,8 @@ def test_errors_are_hoists_and_the_built_in_ones(fs: Any) -> None:
         fs.cat_file("nas//sd15/anything:v5/unet")
     assert isinstance(folder.value, UsageError)
     path = "nas//sd15/anything:v5/new"
-    for write in (
-        lambda: fs.open(path, "wb"),
-        lambda: fs.rm(path),
-        lambda: fs.mkdir(path),
-        lambda: fs.pipe_file(path, b""),
-    ):
+    writes: list[Any] = [partial(fs.open, path, "wb"), partial(fs.rm, path), partial(fs.mkdir, path)]
+    for write in [*writes, partial(fs.pipe_file, path, b"")]:
         with pytest.raises(builtins.PermissionError, match="read-only") as refused:
             write()
         assert isinstance(refused.value, StorageUnsupported)

@@ -44,10 +44,11 @@ class Served:
     serve: Any
     totals: dict[str, float] = field(default_factory=dict)
 
-    def ask(self, query: str = "", model: str = "", body: bytes = b"", **headers: str) -> tuple[int, Any]:
+    def ask(self, query: str = "", model: str = "", body: bytes = b"", deadline: str = "") -> tuple[int, Any]:
         """A request over HTTP: the status and the document."""
-        if model:
-            headers["serve_multiplexed_model_id"] = model
+        headers = {"serve_multiplexed_model_id": model} if model else {}
+        if deadline:
+            headers["X-Hoist-Deadline"] = deadline
         request = urllib.request.Request(f"{self.url}/?{query}", data=body, headers=headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
@@ -69,6 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         totals[name] = sum(float(tensor.double().sum()) for tensor in load(data).values())
     write_files(folder, {"hoist.toml": f'[storage.nas]\nurl = "{folder}/nas"\n'.encode()})
     environ = {"PYTHONPATH": f"{SOURCE}:{HERE}", "HOIST_CONFIG": f"{folder}/hoist.toml", "HOME": str(folder)}
+    environ |= {"RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,7 +81,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         ray: Any = import_module("ray")
         serve: Any = import_module("ray.serve")
         ray.init(
-            num_cpus=4,
+            num_cpus=2,
             object_store_memory=80 << 20,
             include_dashboard=False,
             log_to_driver=False,
@@ -115,8 +117,8 @@ def test_what_cannot_be_answered_has_a_status(served: Served) -> None:
     assert "one, two, three" in found["error"]["message"]
     status, found = served.ask("raise=1")
     assert (status, found["error"]["message"]) == (500, "the handler raised RuntimeError; the log says more")
-    assert served.ask(**{"X-Hoist-Deadline": "soon"})[0] == 400
-    assert served.ask(**{"X-Hoist-Deadline": "0"})[0] == 503
+    assert served.ask(deadline="soon")[0] == 400
+    assert served.ask(deadline="0")[0] == 503
 
 
 def test_more_requests_start_another_replica_and_each_loads_a_model_once(served: Served) -> None:

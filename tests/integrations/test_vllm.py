@@ -50,7 +50,7 @@ def get_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def get(**told: Any) -> Any:
         config = SimpleNamespace(load_format="hoist", model_loader_extra_config=told)
-        return registry.get_model_loader(config)  # type: ignore[attr-defined]
+        return registry.get_model_loader(config)
 
     yield get
     sys.modules.pop("hoist.integrations.vllm_loader", None)

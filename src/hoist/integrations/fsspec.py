@@ -185,7 +185,8 @@ class HoistFileSystem(AbstractFileSystem):  # type: ignore[misc]
             if on_error == "raise":
                 raise
         # Which of them it is shows only when each is asked for alone.
-        return super().cat_ranges(paths, begins, stops, on_error=on_error)
+        found: list[Any] = super().cat_ranges(paths, begins, stops, on_error=on_error)
+        return found
 
     def _cat_together(self, paths: list[str], starts: list[int], ends: list[int]) -> list[bytes]:
         ranges: dict[str, list[tuple[int, int]]] = {}

@@ -207,7 +207,7 @@ def application(args: Mapping[str, Any]) -> Any:
     options["ray_actor_options"] = {"num_gpus": gpus}
     if scaling:
         options["autoscaling_config"] = scaling
-    deployment = serve.deployment(replica_class(count), name="hoist", **options)
+    deployment: Any = serve.deployment(replica_class(count), name="hoist", **options)
     return deployment.bind(own.pop("handler"), own.pop("models"), **own)
 
 

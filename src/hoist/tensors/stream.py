@@ -35,7 +35,7 @@ def stream_tensors(
     the generator to stop early. Raises what `hoist.load_file` does.
     """
     place = torch_device(device)
-    if place.type == "cuda" and place.index is None:
+    if place == torch.device("cuda"):
         # The current device is each thread's own.
         place = torch.device("cuda", torch.cuda.current_device())
     weights = find_weights(path_or_location, filename, SUFFIXES)

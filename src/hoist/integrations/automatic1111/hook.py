@@ -97,12 +97,17 @@ class Hook:
         for place, each in self.stand_ins.items():
             _tell(known, self._title(place), Path(place), each)
         given = getattr(self.web.shared.cmd_opts, "ckpt_dir", None)
-        for each in checkpoints if given else ():
+        if given:
+            self._tell_mounted(Path(given), checkpoints, known)
+        self.web.hashes.dump_cache()
+
+    @staticmethod
+    def _tell_mounted(folder: Path, checkpoints: list[Checkpoint], known: Any) -> None:
+        for each in checkpoints:
             name = f"{each.version.name}/{each.version.label}/{each.file}"
-            path = Path(given) / name
+            path = folder / name
             if path.is_file() and path.stat().st_size == each.size:
                 _tell(known, f"checkpoint/{name}", path, each)
-        self.web.hashes.dump_cache()
 
 
 def install(web: WebInterface) -> Hook:
