@@ -40,6 +40,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user whose storage `nas` holds two models; `hoist://` is known to fsspec as an installed Hoist says it."""
     entry = EntryPoint("hoist", ENTRY_POINTS["fsspec.specs"]["hoist"], "fsspec.specs")
     fsspec.register_implementation("hoist", entry.load(), clobber=True)
+    # fsspec keeps file systems, and one keeps what it has opened by another user's configuration.
+    entry.load().clear_instance_cache()
     configure(monkeypatch, tmp_path, nas=str(tmp_path / "nas"))
     publish_files(tmp_path / "nas", "sd15/anything:v5", FILES)
     publish_files(tmp_path / "nas", "llm/tiny:v1", {"config.json": b"{}"})

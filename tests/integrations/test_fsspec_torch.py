@@ -22,6 +22,7 @@ def test_a_distributed_checkpoint_loads_from_a_location(tmp_path: Path, monkeypa
     from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
 
     fsspec.register_implementation("hoist", HoistFileSystem, clobber=True)
+    HoistFileSystem.clear_instance_cache()
     configure(monkeypatch, tmp_path, nas=str(tmp_path / "nas"))
     (tmp_path / "nas").mkdir()
     torch.manual_seed(1)
