@@ -41,7 +41,19 @@ accelerator=benchmarks/records/$day-accelerator.jsonl
 rm -f "$accelerator"
 echo "== accelerator: hoist bench accelerator"
 "$hoist" bench accelerator --repeat "${REPEAT:-3}" --record "$accelerator" ${FOLDER:+--folder "$FOLDER"}
-"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" --markdown benchmarks/targets.md
+
+# Instances that share a host, and a Ray cluster's.
+fleet=benchmarks/records/$day-fleet.jsonl
+rm -f "$fleet"
+echo "== fleet: hoist bench fleet"
+"$hoist" bench fleet --repeat "${REPEAT:-3}" --record "$fleet" ${FOLDER:+--folder "$FOLDER"}
+
+# NFS without a mount, where there is a server for it (root, nfs-ganesha).
+nfs=benchmarks/records/$day-nfs.jsonl
+rm -f "$nfs"
+echo "== nfs: hoist bench nfs"
+"$hoist" bench nfs --repeat "${REPEAT:-5}" --record "$nfs" ${FOLDER:+--folder "$FOLDER"} || touch "$nfs"
+"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" "$fleet" "$nfs" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

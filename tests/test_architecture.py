@@ -36,6 +36,8 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup"),
+    ("advise",),
+    ("deploy",),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

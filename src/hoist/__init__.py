@@ -15,6 +15,7 @@ from importlib import import_module
 # typing's own constant costs more to import than all the rest of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hoist.advise.verb import advice
     from hoist.checkup.run import doctor
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advice": "hoist.advise.verb",
     "doctor": "hoist.checkup.run",
     "HoistError": "hoist.errors",
     "load_checkpoint": "hoist.tensors.checkpoint",
@@ -61,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "HoistError",
+    "advice",
     "cache_drop",
     "cache_limit",
     "cache_pin",

@@ -30,6 +30,9 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     enabled = true                      # HOIST_CACHE=off wins
     folder = "/var/cache/hoist"         # HOIST_CACHE: a folder, `memory`, `on`, `off`; default: ~/.cache/hoist/blocks
     size = "200GiB"                     # HOIST_CACHE_SIZE; default: half of what its disk has for it
+
+    [facts]                             # what `hoist advise` takes instead of the facts that are shipped: docs/facts.md
+    "function-compute.nas.performance.rate" = "900MB/s"
 """
 
 from __future__ import annotations
@@ -89,6 +92,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cache_folder(self) -> Path:
@@ -144,6 +148,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     env = current_environ() if environ is None else dict(environ)
     tables: dict[str, dict[str, Any]] = {}
     engine, cache = EngineConfig(), CacheConfig()
+    facts: dict[str, Any] = {}
     for path in _files(env, folder or Path.cwd()):
         document = _read(path)
         for name, table in document.get("storage", {}).items():
@@ -152,6 +157,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
             base = path.parent
             tables[name] = {**table, "_from": str(path), "_base": str(base)}
         engine = parse_engine(engine, document.get("engine", {}), f"{path}: [engine]")
+        facts |= document.get("facts", {})
         if "cache" in document:
             cache = parse_cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
     _override(tables, env)
@@ -164,7 +170,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
             engine = parse_engine(engine, {key: env[variable]}, variable)
     engine = parse_engine(engine, _SAID, "the command line")
     cache = parse_cache(cache, cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
-    found = Config(storages, engine, env, cache)
+    found = Config(storages, engine, env, cache, facts)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
 
@@ -219,9 +225,11 @@ def _read(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
-    unknown = set(document) - {"storage", "engine", "cache"}
+    unknown = set(document) - {"storage", "engine", "cache", "facts"}
     if unknown or not all(isinstance(table, dict) for table in document.values()):
-        raise InvalidConfig(f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [engine] and [cache]")
+        raise InvalidConfig(
+            f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [engine], [cache] and [facts]"
+        )
     return document
 
 

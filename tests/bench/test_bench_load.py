@@ -31,8 +31,6 @@ PIECES = 40
 WEIGHTS = safetensors_bytes([Raw(f"layer.{n}.w", "F16", (64, 512), noise(1 << 16, n)) for n in range(PIECES)])
 Record = dict[str, Any]
 
-pytestmark = pytest.mark.usefixtures("page_cache")
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -68,6 +66,7 @@ def loads(records: list[Record], **wanted: Any) -> list[Record]:
     return [r for r in records if r["bench"] == "load" and all(r.get(key) == value for key, value in wanted.items())]
 
 
+@pytest.mark.usefixtures("page_cache")
 def test_a_directory_cold_and_warm(config: Config, home: Path) -> None:
     peers = installed("safetensors")
     records = run_loads(LOCATION, config, Options(peers, repeat=2, folder=home))
@@ -121,6 +120,8 @@ NEED_206 = {"obstore"}
 @pytest.mark.parametrize("storage", ["oss", "public"])
 def test_a_bucket(storage: str, buckets: Config, home: Path) -> None:
     peers = [peer for peer in choose_peers(["all"]) if "bucket" in peer.places and peer.name != "runai-unlimited"]
+    if storage == "public":
+        peers = [peer for peer in peers if peer.name in NEED_206]
     records = run_loads(f"{storage}//m/one:v1", buckets, Options(peers, 1, folder=home, limits=False))
     assert {r["loader"] for r in loads(records)} == {"hoist", *(peer.name for peer in peers)}
     for record in loads(records):
@@ -170,7 +171,7 @@ def test_a_peer_that_does_not_load_is_named(config: Config, home: Path, tmp_path
 
 def test_what_is_not_installed_is_named(config: Config, home: Path) -> None:
     absent = Peer("absent", "nobody has it", lambda subject: lambda: Loaded({}), packages=("no-such-package",))
-    records = run_loads(LOCATION, config, Options([absent], 1, (COLD,), home, limits=False))
+    records = run_loads(LOCATION, config, Options([absent], 1, (WARM,), home, limits=False))
     (named,) = loads(records, loader="absent")
     assert "no-such-package" in named["skipped"] and "pip install 'hoist[peers]'" in named["skipped"]
     assert any("absent: not installed" in line for line in load_tables(records))
@@ -197,6 +198,7 @@ def test_fingerprints_tell_names_dtypes_shapes_and_bytes_apart() -> None:
     assert [name for name, _ in tensors_in(base)] == ["a", "deep/0/b"]
 
 
+@pytest.mark.usefixtures("page_cache")
 def test_touching_brings_a_mapped_file_in(tmp_path: Path) -> None:
     path = tmp_path / "mapped"
     path.write_bytes(os.urandom(8 << 20))

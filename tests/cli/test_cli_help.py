@@ -26,6 +26,8 @@ VERBS = (
     "mount",
     "umount",
     "accelerate",
+    "advise",
+    "facts",
     "completion",
 )
 

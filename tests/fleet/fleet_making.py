@@ -72,9 +72,3 @@ def wait_until_gone(*pids: int, seconds: float = 30) -> None:
 def loaded_pids(instances: Sequence[Instance]) -> list[int]:
     """The processes of those that are loaded."""
     return [each.pid for each in instances if each.state == LOADED and each.pid is not None]
-
-
-def proportional_bytes(pids: Sequence[int]) -> int:
-    """The memory of several processes together, each shared page counted once among them (PSS)."""
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -12,6 +12,7 @@ import pytest
 from fleet_making import LOCATION, environ_of, publish_model
 
 from conftest import require
+from hoist.function.trace_file import read_traces
 from hoist.testing.servers.nginx import NginxBucket
 
 
@@ -21,14 +22,14 @@ class User:
     def __init__(self, folder: Path, server: NginxBucket) -> None:
         self.server = server
         self.size = publish_model(folder, {"a.safetensors": 4, "b.safetensors": 2})
-        self._folder = folder
+        self.folder = folder
         self._environ = environ_of(server, folder, NOTES=str(folder))
 
     def run(self, *words: str) -> tuple[int, str, str]:
         """A command's exit code, output and errors."""
         command = [sys.executable, "-m", "hoist", *words]
         done = subprocess.run(
-            command, cwd=self._folder, env=self._environ, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.folder, env=self._environ, capture_output=True, text=True, timeout=120, check=False
         )
         assert "Traceback" not in done.stdout + done.stderr
         return done.returncode, done.stdout, done.stderr
@@ -51,8 +52,11 @@ def test_warm_brings_a_version_once_and_a_fleet_finds_it(user: User) -> None:
     assert code == 0
     assert " 0 B " in out.splitlines()[1]
     before = user.server.traffic()[1]
-    code, out, error = user.run("fleet", LOCATION, "-n", "3")
+    code, out, error = user.run("fleet", LOCATION, "-n", "3", "--trace", "fleet.jsonl")
     assert code == 0, error
+    traces = read_traces(str(user.folder / "fleet.jsonl"))
+    assert [(trace.outcome, trace.size_bytes) for trace in traces] == 3 * [("done", 6 << 20)]
+    assert all({"provision", "fetch"} <= {phase.name for phase in trace.phases} for trace in traces)
     assert "3 of 3 instances loaded" in out
     assert "3 loaded" in error
     assert user.server.traffic()[1] - before < 0.05 * user.size

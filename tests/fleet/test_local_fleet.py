@@ -16,12 +16,12 @@ from fleet_making import (
     environ_of,
     is_there,
     loaded_pids,
-    proportional_bytes,
     publish_model,
     wait_until_gone,
 )
 
 from conftest import require
+from hoist.bench.fleet import proportional_bytes
 from hoist.config import load_config
 from hoist.errors import InvalidReference, UsageError
 from hoist.fleet.instance import FAILED, LOADED, OVERDUE, PHASES, Instance, Spot, Task

@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from importlib import import_module
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +15,69 @@ import pytest
 from fleet_making import LOCATION, environ_of, publish_model, wait_until_gone
 
 from conftest import require
+from hoist.accelerator.origin import parse_origin
+from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.errors import UsageError
 from hoist.fleet.instance import FAILED, LOADED, Instance, Task
 from hoist.fleet.ray import RayFleet
+from hoist.testing.ray_cluster import ray_cluster
 from hoist.testing.servers.nginx import NginxBucket
+from hoist.testing.servers.ports import free_port
 from hoist.verbs import warm
 
 NODES, EACH = 3, 4
 PARTS = {"a.safetensors": 24, "b.safetensors": 8}
 
 
+@dataclass
 class Cluster:
     """The cluster, the model's server, and the folder that has it all."""
 
-    def __init__(self, folder: Path, server: NginxBucket) -> None:
-        from ray.cluster_utils import Cluster as RayCluster
-
-        self.folder = folder
-        self.server = server
-        args = [self._node(number) for number in range(NODES)]
-        self.inner: Any = RayCluster(initialize_head=True, head_node_args=args[0])
-        self.nodes: list[Any] = [self.inner.head_node, *(self.inner.add_node(**each) for each in args[1:])]
-        self.inner.wait_for_nodes()
-        self.fleet: RayFleet
+    inner: Any
+    fleet: RayFleet
+    folder: Path
+    server: NginxBucket
 
     def sent(self) -> int:
         """The bytes that the origin has served so far."""
         return self.server.traffic()[1]
 
-    def _node(self, number: int) -> dict[str, Any]:
-        home = self.folder / f"node-{number}"
-        home.mkdir()
-        environ = environ_of(self.server, home, NOTES=str(self.folder))
-        return {
-            "num_cpus": EACH,
-            "object_store_memory": 80 << 20,
-            "include_dashboard": False,
-            "env_vars": environ,
-        }
+
+def environ_of_node(folder: Path, number: int, server: NginxBucket, accelerator: str) -> dict[str, str]:
+    home = folder / f"node-{number}"
+    home.mkdir()
+    near = {
+        "HOIST_STORAGE_NEAR_URL": "s3://models",
+        "HOIST_STORAGE_NEAR_ENDPOINT": server.endpoint,
+        "HOIST_STORAGE_NEAR_ANONYMOUS": "true",
+        "HOIST_STORAGE_NEAR_ACCELERATOR": accelerator,
+    }
+    return environ_of(server, home, NOTES=str(folder), **near)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if os.environ.get("HOIST_REQUIRE_SERVERS") != "1":
         pytest.importorskip("ray")
-    ray: Any = import_module("ray")
     require(NginxBucket)
     folder = tmp_path_factory.mktemp("ray")
-    for label in ("v1", "v2", "v3"):
+    for label in ("v1", "v2", "v3", "x1"):
         publish_model(folder, PARTS, label)
-    with NginxBucket(folder / "bucket") as server:
-        found = Cluster(folder, server)
-        try:
-            ray.init(address=found.inner.address, log_to_driver=False, logging_level="ERROR")
-            with RayFleet(found.inner.address) as found.fleet:
-                yield found
-        finally:
-            ray.shutdown()
-            found.inner.shutdown()
+    with NginxBucket(folder / "bucket") as server, accelerated(folder, server) as accelerator:
+        environs = [environ_of_node(folder, number, server, accelerator) for number in range(NODES)]
+        with ray_cluster(environs, EACH) as inner, RayFleet(inner.address) as fleet:
+            yield Cluster(inner, fleet, folder, server)
+
+
+@contextmanager
+def accelerated(folder: Path, server: NginxBucket) -> Iterator[str]:
+    """The address of an accelerator before the bucket."""
+    address = f"127.0.0.1:{free_port()}"
+    origin = parse_origin("near", f"{server.endpoint}/models", None)
+    settings = Settings(origin, address, cache=folder / "slices", size=256 << 20)
+    with Accelerator(settings, print):
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,16 @@ def test_each_node_fetches_one_copy_for_its_instances(cluster: Cluster, size: in
     assert cluster.sent() - before <= 1.05 * NODES * size
     assert {each.number for each in told if each.state == LOADED} == set(range(NODES * EACH))
     wait_until_gone(*pids)
+
+
+def test_all_nodes_fetch_one_copy_through_an_accelerator(cluster: Cluster, size: int) -> None:
+    before = cluster.sent()
+    with cluster.fleet.start(Task(LOCATION.replace("here", "near").replace("v1", "x1")), NODES * EACH) as running:
+        found = running.wait()
+    assert [each.state for each in found] == [LOADED] * NODES * EACH, found
+    assert list(by_node(found).values()) == [EACH] * NODES
+    assert sum(each.fetched_bytes for each in found) >= 0.99 * NODES * size, "each node had its own"
+    assert cluster.sent() - before <= 1.05 * size
 
 
 def test_warm_brings_a_version_once_and_instances_go_where_it_is(cluster: Cluster, size: int) -> None:
@@ -135,7 +151,7 @@ def test_instances_of_a_node_that_dies_start_elsewhere(cluster: Cluster, size: i
         until = time.monotonic() + 120
         while len(list(cluster.folder.glob("waiting-*"))) < NODES * EACH and time.monotonic() < until:
             time.sleep(0.05)
-        cluster.inner.remove_node(cluster.nodes[-1], allow_graceful=False)
+        cluster.inner.remove_node(cluster.inner.list_all_nodes()[-1], allow_graceful=False)
         (cluster.folder / "go").touch()
 
     with cluster.fleet.start(task, NODES * EACH) as running:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from trace_making import GIB, START, SWITCH, TRACES
 
 from hoist.function.compare import TOTAL, compare
@@ -30,6 +30,7 @@ def test_each_phase_of_either_and_the_total() -> None:
     assert (total.ratio, total.after.bytes) == (0.125, GIB // 2)
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_a_trace_is_as_fast_as_itself(trace: Trace) -> None:
     *phases, total = compare(trace, trace)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from trace_making import FAILED, GIB, START, SWITCH, TRACES
 from trace_servers import Collector
 
 from hoist.config import sends_traces
-from hoist.errors import StorageUnavailable, UsageError
+from hoist.errors import LocalError, StorageUnavailable, UsageError
 from hoist.function.otel import Exporter, send, to_spans
 from hoist.function.trace import Trace
 
@@ -139,6 +140,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         send(url, [START])
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_any_trace_can_be_sent(trace: Trace) -> None:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -146,3 +148,9 @@ def test_any_trace_can_be_sent(trace: Trace) -> None:
     odd = replace(trace, error=trace.error + "\udcff")
     encoded = encode_spans(list(to_spans(odd))).SerializeToString()
     assert len(encoded) > 0
+
+
+def test_without_opentelemetry_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(LocalError, match=r"hoist\[otel\]"):
+        send("http://127.0.0.1:4318", [START])

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_making import FAILED, START, SWITCH, TRACES
 from trace_servers import TraceServer
@@ -30,6 +30,7 @@ def documents(traces: tuple[Trace, ...]) -> list[object]:
     return [trace.to_document() for trace in traces]
 
 
+@settings(deadline=None)
 @given(st.lists(TRACES, min_size=1, max_size=3).map(tuple))
 def test_all_forms_give_the_same(traces: tuple[Trace, ...]) -> None:
     lines = "".join(trace.to_json() + "\n" for trace in traces)
@@ -68,6 +69,7 @@ def test_what_holds_no_traces_is_refused(data: bytes, said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_surprise_the_parser(data: bytes) -> None:
     with pytest.raises(InvalidFile):
@@ -82,10 +84,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_function_is_asked_at_its_address() -> None:
-    with TraceServer(json.dumps({"traces": documents(ALL)}).encode()) as server:
-        assert read_traces(server.url) == ALL
-        assert read_traces(f"{server.url}/") == ALL
-        assert read_traces(f"{server.url}/trace?last=3") == ALL
+    newest_first = sorted(ALL, key=lambda trace: -trace.began)
+    with TraceServer(json.dumps(documents(tuple(newest_first))).encode()) as server:
+        assert read_traces(server.url) == tuple(newest_first[::-1])
+        for url in (f"{server.url}/", f"{server.url}/trace?last=3"):
+            assert set(read_traces(url)) == set(ALL)
         assert [path for _, path, _, _ in server.requests] == ["/trace", "/trace", "/trace?last=3"]
 
 
@@ -106,7 +109,7 @@ def test_a_function_with_a_token_is_told_it_and_nobody_else_is() -> None:
 def test_a_url_that_gives_none() -> None:
     with TraceServer(b"<html>") as server:
         refused: list[tuple[str, type[HoistError], str]] = [
-            (f"{server.url}/elsewhere", FileNotFound, "is it a function of hoist serve"),
+            (f"{server.url}/elsewhere", FileNotFound, "no function of hoist serve"),
             (f"{server.url}/broken", StorageUnavailable, "answered 500"),
             (server.url, InvalidFile, "not JSON"),
             ("http://user:secret@127.0.0.1:1", UsageError, "user or password"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_making import START, SWITCH, TRACES
 
@@ -27,6 +27,7 @@ def test_what_hardly_took_time_is_no_row() -> None:
     assert rows(replace(START, spans=())) == ()
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_the_rows_cover_the_whole_time(trace: Trace) -> None:
     found = rows(trace)
@@ -56,6 +57,7 @@ def test_bars_are_drawn_to_half_a_character(pieces: list[tuple[float, float]], d
     assert bar(pieces, 8, 4, plain=True) == plain
 
 
+@settings(deadline=None)
 @given(TRACES, st.integers(1, 80))
 def test_every_piece_is_seen_and_none_leaves_the_scale(trace: Trace, width: int) -> None:
     for row in rows(trace):
@@ -78,6 +80,7 @@ def test_marks_are_round(seconds: float, marks: list[str]) -> None:
     assert [words for _, words in ticks(seconds)] == marks
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e300))
 def test_marks_stay_on_the_scale(seconds: float) -> None:
     found = ticks(seconds)

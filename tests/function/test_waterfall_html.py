@@ -100,7 +100,7 @@ def test_no_trace_is_a_page_too() -> None:
     assert "No trace yet." in Page(waterfall_page([])).text
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(TRACES, min_size=1, max_size=3))
 def test_any_traces_make_a_page(traces: list[Trace]) -> None:
     for text in (waterfall_page(traces), comparison_page(traces[0], traces[-1], ("a", "b"))):

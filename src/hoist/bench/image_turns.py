@@ -61,20 +61,21 @@ class Turns:
 
     def own(self, verb: str, first: str, second: str) -> Record:
         """One of Hoist's verbs in a process of its own: as `programs`, but what it imports comes before its time begins."""
-        task = {"do": "own", "verb": verb, "words": [first, second], "within": self._within()}
+        task = {"do": "own", "verb": verb, "words": [first, second], **self._common()}
         return _figures(run_child(task, self.stage.config.environ))
 
     def programs(self, commands: Commands) -> Record:
         """Run commands one after the other; seconds, CPU seconds, and the memory of the largest. Raises HoistError."""
-        task = {"do": "programs", "commands": [list(words) for words in commands], "within": self._within()}
+        task = {"do": "programs", "commands": [list(words) for words in commands], **self._common()}
         return _figures(run_child(task, self.stage.config.environ))
 
     def limit(self, work: str, **task: Any) -> Record:
         """A raw limit of a registry, as `image_limits.run_limit` measures it."""
-        return run_child({"do": "image-limit", "work": work, **task}, self.stage.config.environ)
+        return run_child({"do": "image-limit", "work": work, **self._common(), **task}, self.stage.config.environ)
 
-    def _within(self) -> float:
-        return _LEAST_SECONDS + self.stage.size / _LEAST_RATE
+    def _common(self) -> dict[str, Any]:
+        """The most seconds that it may take, and the memory to have at hand before: for buffers and the page cache."""
+        return {"within": _LEAST_SECONDS + self.stage.size / _LEAST_RATE, "ready": 2 * self.stage.size}
 
 
 def _figures(found: Record) -> Record:

@@ -42,7 +42,20 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         """Wrap paragraphs, and leave examples (which are indented) as they are."""
         import textwrap
 
-        return "\n".join(line if line.startswith(" ") else textwrap.fill(line, width) for line in text.splitlines())
+        lines = [line if line.startswith(" ") else textwrap.fill(line, width) for line in _paragraphs(text)]
+        return "\n".join(lines)
+
+
+def _paragraphs(text: str) -> list[str]:
+    """The lines, those of one paragraph joined; an indented or empty line, `:` or `;` at the end part them."""
+    found: list[str] = []
+    for line in text.splitlines():
+        goes_on = found and found[-1] and not found[-1].startswith(" ") and found[-1][-1] not in ":;"
+        if goes_on and line and not line.startswith(" "):
+            found[-1] += f" {line}"
+        else:
+            found.append(line)
+    return found
 
 
 def _help_width() -> int:
@@ -151,7 +164,7 @@ def completes(action: argparse.Action, what: str) -> None:
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
     *("bring", "load", "serve", "fleet", "mount", "accelerate", "image", "look", "trace", "cache", "change", "collect"),
-    *("bench", "doctor", "completion"),
+    *("advise", "facts", "deploy", "bench", "doctor", "completion"),
 )
 
 

@@ -85,13 +85,13 @@ def _token(file: str | None) -> str | None:
     if file is None:
         return None
     try:
-        token = Path(file).read_text().strip()
+        token = next(iter(Path(file).read_text().split("\n")), "").strip()
     except OSError as error:
         raise local_error(error, Path(file)) from None
     except UnicodeDecodeError:
         token = ""
     if not token or not token.isascii() or not token.isprintable():
-        raise UsageError(f"{file} holds no token: one line is wanted")
+        raise UsageError(f"{file} holds no token: its first line is wanted")
     return token
 
 

@@ -20,12 +20,16 @@ class Compared:
     @property
     def ratio(self) -> float | None:
         """How many times the seconds of `before` the phase took in `after`; None where that says nothing."""
-        return _ratio(self.before and self.before.seconds, self.after and self.after.seconds)
+        if self.before is None or self.after is None:
+            return None
+        return _ratio(self.before.seconds, self.after.seconds)
 
     @property
     def bandwidth_ratio(self) -> float | None:
         """How many times the bandwidth of `before` it had in `after`; None where one of them moved nothing."""
-        return _ratio(self.before and self.before.bytes_per_second, self.after and self.after.bytes_per_second)
+        if self.before is None or self.after is None:
+            return None
+        return _ratio(self.before.bytes_per_second, self.after.bytes_per_second)
 
 
 def compare(before: Trace, after: Trace) -> tuple[Compared, ...]:

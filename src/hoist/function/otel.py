@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCOPE: Final = "hoist"
 _PATH = "/v1/traces"
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS = 5.0
 _NANOSECONDS = 1_000_000_000
 # What the OTLP fields hold: unsigned 64-bit nanoseconds.
 _LAST_NANOSECOND = 2**64 - 1
@@ -40,7 +40,7 @@ def send(url: str, traces: Sequence[Trace], seconds: float = _TIMEOUT_SECONDS) -
         with _silence():
             sent = exporter.export([span for trace in traces for span in to_spans(trace, resource)])
     finally:
-        exporter.shutdown()
+        exporter.shutdown()  # type: ignore[no-untyped-call]
     if sent is not SpanExportResult.SUCCESS:
         raise StorageUnavailable(
             f"{endpoint} did not take the traces: does a collector listen there for OTLP over HTTP?"
@@ -84,7 +84,7 @@ class Exporter:
         ending.join(seconds)
         if ending.is_alive():
             # It tries again and again otherwise, for half a minute.
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def to_spans(trace: Trace, resource: Resource | None = None) -> Iterator[ReadableSpan]:

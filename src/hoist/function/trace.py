@@ -92,7 +92,8 @@ class Trace:
     device_reused_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or not int(self.id, 16):
+        _text("id", self.id)
+        if not _ID.fullmatch(self.id) or not int(self.id, 16):
             raise ValueError("id is not 32 hexadecimal digits")
         if self.kind not in KINDS:
             raise ValueError(f"kind is none of {', '.join(KINDS)}")

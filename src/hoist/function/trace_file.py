@@ -27,7 +27,9 @@ def read_traces(place: str, token: str | None = None) -> tuple[Trace, ...]:
     """
     if place.startswith(("http://", "https://")):
         url = _served(place)
-        return parse_traces(_fetch(url, redact(url), token), redact(url))
+        found = parse_traces(_fetch(url, redact(url), token), redact(url))
+        # A function tells the newest first; here the last is the newest, as in a file.
+        return tuple(sorted(found, key=lambda trace: trace.began))
     path = Path(place)
     try:
         with path.open("rb") as file:
@@ -120,7 +122,9 @@ def _fetch(url: str, shown: str, token: str | None) -> bytes:
         if error.code in (401, 403):
             raise PermissionDenied(f"{shown} wants the function's token: give it with --token-file") from None
         if error.code == 404:
-            raise FileNotFound(f"{shown} is not there: is it a function of hoist serve?") from None
+            raise FileNotFound(
+                f"{shown} has no trace: no load has ended there yet, or it is no function of hoist serve"
+            ) from None
         raise StorageUnavailable(f"{shown} answered {error.code} {error.reason}") from None
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error

@@ -8,7 +8,7 @@ from html import escape
 
 from hoist.formatting import printable, short_digest, show_rate, show_size
 from hoist.function.compare import TOTAL, Compared, compare
-from hoist.function.trace import DONE, Trace
+from hoist.function.trace import DONE, Phase, Trace
 from hoist.function.waterfall import Row, rows, show_ratio, show_time, ticks
 from hoist.function.waterfall_style import STYLE
 
@@ -175,23 +175,19 @@ def _date(began: float) -> str:
 def _compared(found: Sequence[Compared]) -> str:
     lines = "".join(
         f'<tr{" class=total" if each.name == TOTAL else ""}><th scope="row">{each.name}</th>'
-        f"{_half(each, before=True)}{_half(each, before=False)}"
+        f"{_half(each.before)}{_half(each.after)}"
         f'<td class="number ratio">{show_ratio(each.ratio)}</td></tr>\n'
         for each in found
     )
-    moved = '<th class="number">bytes</th><th class="number">bandwidth</th>'
     return (
-        f'<section class="wide"><table class="compared"><thead><tr><th>phase</th><th class="number">before</th>{moved}'
-        f'<th class="number">after</th>{moved}<th class="number">ratio</th></tr></thead>'
+        '<section><table class="compared"><thead><tr><th>phase</th><th class="number">before</th>'
+        '<th class="number">after</th><th class="number">ratio</th></tr></thead>'
         f"<tbody>\n{lines}</tbody></table></section>\n"
     )
 
 
-def _half(each: Compared, *, before: bool) -> str:
-    phase = each.before if before else each.after
-    cells = ("-", "", "") if phase is None else (show_time(phase.seconds), *_moved(phase.bytes, phase.seconds))
-    return "".join(f'<td class="number">{cell}</td>' for cell in cells)
-
-
-def _moved(count: int, seconds: float) -> tuple[str, str]:
-    return (show_size(count), show_rate(count, seconds)) if count else ("", "")
+def _half(phase: Phase | None) -> str:
+    if phase is None:
+        return '<td class="number">-</td>'
+    moved = f"<small>{show_size(phase.bytes)}, {show_rate(phase.bytes, phase.seconds)}</small>" if phase.bytes else ""
+    return f'<td class="number">{show_time(phase.seconds)}{moved}</td>'

@@ -70,8 +70,8 @@ dl div { display: flex; gap: .45rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 .compared .total > * { font-weight: 650; border-top: 2px solid var(--line); }
+.compared small { display: block; color: var(--soft); font-size: .82rem; font-weight: 400; }
 .ratio { font-weight: 600; }
-.wide { overflow-x: auto; }
 @media (max-width: 40rem) {
   main { padding: .9rem .6rem 2rem; }
   section { padding: .85rem .8rem; }
@@ -79,14 +79,15 @@ dd { margin: 0; overflow-wrap: anywhere; }
   .waterfall thead tr { display: block; }
   .waterfall thead th { display: none; }
   .waterfall thead th:nth-child(2) { display: block; width: 100%; padding: 0 0 .3rem; }
-  .waterfall tbody tr { display: grid; grid-template-columns: 1fr auto auto auto; column-gap: .8rem; padding: .4rem 0; }
+  .waterfall tbody tr { display: flex; flex-wrap: wrap; column-gap: .8rem; padding: .4rem 0; }
   .waterfall tbody tr + tr { border-top: 1px solid var(--line); }
   .waterfall tbody tr > * { border: 0; padding: 0; }
-  .waterfall .track { grid-row: 2; grid-column: 1 / -1; width: auto; margin-top: .25rem; }
+  .waterfall tbody th { flex: 1; }
+  .waterfall td:nth-child(2) { order: 1; flex: 0 0 100%; }
+  .waterfall td:empty { display: none; }
   .list td:nth-child(3), .list th:nth-child(3) { display: none; }
   .shares { grid-template-columns: 1fr; }
   .legend { grid-column: 1; }
-  .compared { font-size: .82rem; }
-  .compared th, .compared td { padding-left: .55rem; }
+  .compared small { white-space: normal; }
 }
 """

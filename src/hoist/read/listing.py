@@ -52,8 +52,8 @@ def list_versions(storage: Storage, name: str = "") -> list[Listed]:
     return for_each(read, storage.versions(name), _AT_ONCE)
 
 
-def sharing(opened: OpenedVersion) -> list[Shared]:
-    """The other versions of the storage that have blocks of this one, the most shared first.
+def sharing(opened: OpenedVersion, name: str = "") -> list[Shared]:
+    """The other versions of the storage (or of one model in it) that have blocks of this one, the most shared first.
 
     Reads every version's manifest and block table, no weights. Raises what a storage may.
     """
@@ -68,7 +68,7 @@ def sharing(opened: OpenedVersion) -> list[Shared]:
         common = {digest for file in other.files.values() for digest in _digests(file) if digest in own}
         return Shared(version, sum(own[digest] for digest in common))
 
-    others = [version for version in opened.storage.versions() if version != opened.version]
+    others = [version for version in opened.storage.versions(name) if version != opened.version]
     found = [shared for shared in for_each(read, others, _AT_ONCE) if shared.shared_bytes]
     return sorted(found, key=lambda shared: (-shared.shared_bytes, shared.version))
 
