@@ -29,10 +29,11 @@ def state(seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shared = torch.Generator().manual_seed(0)
     return {
-        "unet.large": torch.randn(9 * MIB // 4, generator=generator),
-        "unet.small": torch.randn(3, 7, generator=generator),
         "unet.count": torch.tensor(seed),
-        "vae.weight": torch.randn(1024, 700, generator=shared).half(),
+        "unet.large": torch.randint(0, 256, (8 * MIB + 4,), dtype=torch.uint8, generator=generator).view(torch.int32),
+        "vae.small": torch.randn(3, 7, generator=shared),
+        "vae.large": torch.randint(0, 256, (8 * MIB + 4,), dtype=torch.uint8, generator=shared).view(torch.int32),
+        "vae.weight": torch.randn(3, 700, generator=shared).half(),
         "vae.empty": torch.empty(0, 4),
     }
 
@@ -97,8 +98,7 @@ def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> boo
     return set(found) == set(wanted) and all(found[name].equal(wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("two_memories", [False, True])
-@pytest.mark.parametrize("kind", ["safe", "zip"])
+@pytest.mark.parametrize(("kind", "two_memories"), [("safe", False), ("zip", True)])
 def test_tensors_are_right_and_what_two_models_share_is_moved_once(opens: Opens, kind: str, two_memories: bool) -> None:
     residents = Residents(CPU, two_memories=two_memories)
     first, second = opens(f"{kind}/a"), opens(f"{kind}/b")
@@ -107,7 +107,8 @@ def test_tensors_are_right_and_what_two_models_share_is_moved_once(opens: Opens,
     moved = load(residents, second)
     assert same(Model(second, residents).tensors(), state(2))
     shared = sum(first.units[key] for key in first.units.keys() & second.units.keys())
-    assert shared >= 1024 * 700 * 2
+    # Of a checkpoint, the small tensors lie in one block with the checksum of a large one that is not shared.
+    assert shared >= 8 * MIB
     assert moved.host_reused_bytes == shared
     assert moved.fetched_bytes <= 1.05 * (second.size - shared)
     assert residents.sizes()[0] == first.size + second.size - shared
@@ -187,7 +188,7 @@ def test_tensors_by_file_and_prefix(root: Path, config: Config) -> None:
     model = open_model("m", f"{root / 'models'}//safe/a:v1", config=config)
     load(residents, model)
     found = Model(model, residents)
-    assert set(found.tensors(prefix="vae.")) == {"vae.weight", "vae.empty"}
+    assert set(found.tensors(prefix="vae.")) == {"vae.small", "vae.large", "vae.weight", "vae.empty"}
     assert set(found.tensors("model.safetensors", prefix="unet.l")) == {"unet.large"}
     with pytest.raises(TensorNotFound, match="starts with 'decoder'"):
         found.tensors(prefix="decoder")

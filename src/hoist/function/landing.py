@@ -27,7 +27,6 @@ class Landing:
 
     def __init__(self, units: Sequence[Unit], copier: Copier, staging: Staging, *, host: bool, device: bool) -> None:
         self.flat = torch.empty(0, dtype=torch.uint8)
-        self.sink: Sink = self
         self.host: dict[bytes, torch.Tensor] = {}
         self.device: dict[bytes, torch.Tensor] = {}
         self._units = sorted(units, key=lambda unit: unit.begin)
@@ -35,6 +34,11 @@ class Landing:
         self._to_host, self._to_device = host, device
         self._staged: dict[int, torch.Tensor] = {}
         self._lock = Lock()
+
+    @property
+    def sink(self) -> Sink:
+        """Itself; not kept, as a cycle would keep the memory until Python looks for those."""
+        return self
 
     def plan(self, source: Source) -> Plan:
         """Requests of which none crosses from one unit into the next."""

@@ -195,15 +195,19 @@ class Model:
         return found
 
     def _checkpoint(self, file: WeightFile, checkpoint: Any) -> Any:
-        from hoist.function.units import find_unit
+        import torch
+
+        from hoist.function.units import find_units
 
         def at(begin: int, end: int) -> torch.Tensor:
-            unit = find_unit(file.units, begin, end)
-            return self._residents.flat(unit.key)[begin - unit.begin : end - unit.begin]
+            found = find_units(file.units, begin, end)
+            parts = [self._residents.flat(unit.key)[first:last] for unit, first, last in found]
+            # A storage in several units is one of a file that torch did not write as it does now.
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
 
         def read(begin: int, end: int) -> bytes:
-            unit = find_unit(file.units, begin, end)
-            return self._residents.read(unit.key, begin - unit.begin, end - unit.begin)
+            found = find_units(file.units, begin, end)
+            return b"".join(self._residents.read(unit.key, first, last) for unit, first, last in found)
 
         return checkpoint.rebuild(at, read, self._residents.torch_device)
 

@@ -91,7 +91,10 @@ def _weight_file(opened: OpenedVersion, path: str) -> WeightFile:
     reader = RangeReader(source, opened.engine)
     if path.endswith(CHECKPOINT_SUFFIXES):
         checkpoint = Checkpoint(reader)
-        return WeightFile(path, source, checkpoint, cut_units(source.blocks, checkpoint.spans()))
+        # Every block of its spans is in a unit, and the data of a storage mostly in one of their own.
+        spans = [index for span in checkpoint.spans() for index in source.blocks.covering(*span)]
+        pieces = [*checkpoint.likely_data(), *map(source.blocks.span, spans)]
+        return WeightFile(path, source, checkpoint, cut_units(source.blocks, pieces))
     header = read_header(reader)
     pieces = [(tensor.begin, tensor.end) for tensor in header.tensors]
     return WeightFile(path, source, TensorFile(source, header), cut_units(source.blocks, pieces))

@@ -49,6 +49,17 @@ def find_unit(units: tuple[Unit, ...], begin: int, end: int) -> Unit:
     return units[index]
 
 
+def find_units(units: tuple[Unit, ...], begin: int, end: int) -> list[tuple[Unit, int, int]]:
+    """Those that hold the bytes together, each with the part of it, from its beginning. Raises UsageError."""
+    found = []
+    while begin < end:
+        unit = find_unit(units, begin, begin + 1)
+        last = min(end, unit.end)
+        found.append((unit, begin - unit.begin, last - unit.begin))
+        begin = last
+    return found
+
+
 def _key(blocks: FileBlocks, first: int, last: int) -> bytes:
     digests = blocks.digests[first * DIGEST_BYTES : last * DIGEST_BYTES]
     # Equal blocks one after the other are equal bytes, so their digests stand for all of them.

@@ -26,6 +26,7 @@ from hoist.tensors.unpickle import StorageRef, unpickle
 _HEADER_BYTES = 30
 _BYTE_ORDER = "byteorder"
 _BYTE_ORDER_BYTES = 16
+_DATA_ALIGNMENT = 64
 Memory = Callable[[int, int], torch.Tensor]
 Read = Callable[[int, int], bytes]
 
@@ -112,6 +113,16 @@ class Checkpoint:
     def spans(self) -> list[tuple[int, int]]:
         """The ranges of the file that its tensors need, each a storage with what describes it."""
         return list(self._spans().values())
+
+    def likely_data(self) -> list[tuple[int, int]]:
+        """Where in their spans the storages' data should lie: what they are sure to lie in is read from the file only."""
+        found = []
+        for name, (_, limit) in self._spans().items():
+            size = self._archive.entry(name).size
+            # torch aligns data, and what it writes behind them is shorter than that.
+            begin = (limit - size) // _DATA_ALIGNMENT * _DATA_ALIGNMENT
+            found.append((begin, begin + size))
+        return found
 
     def rebuild(self, at: Memory, read: Read, device: torch.device, dtype: torch.dtype | None = None) -> Any:
         """The object, over memory that holds its spans: `at` gives bytes of the file there, `read` reads them from it.
