@@ -53,7 +53,7 @@ class Text:
         return {"text": loaded.tokenizer.decode(made, skip_special_tokens=True), "tokens": len(made)}
 
 
-class _NobodyWaits(StoppingCriteria):
+class _NobodyWaits(StoppingCriteria):  # type: ignore[misc]
     """Ends a generation whose client has gone or whose deadline is over."""
 
     def __init__(self, request: Request) -> None:

@@ -8,13 +8,16 @@ weights make noise, not pictures; all else is as with real ones.
 
 import argparse
 import json
+import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tokenizers import pre_tokenizers
 
 import hoist
-from hoist.bench.fixtures import FIXTURES, Fixture, build
+from hoist.bench.fixtures import DTYPES, FIXTURES, SPREAD, Fixture, build
 from hoist.bench.layouts.tensor import shorten
 from hoist.bench.layouts.text import VOCABULARY
 
@@ -36,12 +39,42 @@ def write_tokenizer(folder: Path, size: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": END, "unk_token": END}))
 
 
+def rescale(name: str, values: Any) -> None:
+    """Give a tensor, in place, the scale at which networks begin to be trained: at less, every picture is plain grey."""
+    if not name.endswith("weight") or "embedding" in name or name.startswith("model_ema"):
+        return
+    if values.ndim == 1:
+        values += 1  # a norm's
+    else:
+        values *= 1 / (SPREAD * math.sqrt(math.prod(values.shape[1:])))
+
+
+def rescale_file(path: Path) -> None:
+    """Do so with all tensors of a checkpoint, one after another."""
+    if path.suffix == ".ckpt":
+        import torch
+
+        held = torch.load(path, weights_only=True)
+        for name, tensor in held["state_dict"].items():
+            rescale(name, tensor.numpy())
+        torch.save(held, path)
+        return
+    data = np.memmap(path, mode="r+")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    for name, entry in json.loads(data[8:start].tobytes()).items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            values = data[start + begin : start + end].view(DTYPES[entry["dtype"]])
+            rescale(name, values.reshape(entry["shape"]))
+    data.flush()
+
+
 def publish(fixture: Fixture, storage: str, scale: float) -> str:
     """Make one model and publish it; its location."""
     location = f"{storage}//{fixture.model}:{fixture.version}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        build(fixture, folder, scale=scale)
+        rescale_file(build(fixture, folder, scale=scale))
         write_tokenizer(folder / "tokenizer", shorten(VOCABULARY, scale))
         hoist.publish(folder, location)
     return location

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -16,6 +16,7 @@ from hoist.read.connect import connect
 from hoist.read.version import OpenedVersion, open_version
 from hoist.storage.base import StoredFile
 from hoist.storage.wrap import Counting
+from hoist.tensors.device import torch_device
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCALE = 0.02
@@ -53,9 +54,15 @@ def open_counted(location: str) -> tuple[OpenedVersion, Remote]:
 class Watched(VersionSource):
     """Notes the memory of all tensors that it gives."""
 
-    def __init__(self, opened: OpenedVersion) -> None:
-        super().__init__(opened, torch.device("cpu"))
+    def __init__(self, opened: OpenedVersion, device: str = "cpu") -> None:
+        super().__init__(opened, torch_device(device))
         self.memory: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def tensors(
         self, path: str | None = None, *, prefix: str | None = None, leave_out: str | None = None

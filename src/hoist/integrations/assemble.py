@@ -11,6 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from hoist.errors import InvalidFile
+from hoist.memory import no_collection
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -18,20 +19,29 @@ BUILDING = RLock()
 """Held while modules are made: libraries set torch's default dtype and its initialisers for the whole process."""
 
 
+# transformers puts its own in the place of torch's while it makes a model.
+_INITIALISERS = ("torch.nn.init", "transformers.initialization")
+
+
 class _EmptyOnMeta(TorchFunctionMode):
     """Uninitialised memory, which is what parameters begin as, is not taken; what is computed (buffers) is."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        given = dict(kwargs or {})
+        given = kwargs or {}
         if func is torch.empty and given.get("device") is None:
-            given["device"] = "meta"
+            return func(*args, **{**given, "device": "meta"})
+        if getattr(func, "__module__", "") in _INITIALISERS:
+            # Where there is no memory, there is nothing to fill: half of the time that a large module takes.
+            tensor = args[0] if args else given.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
         return func(*args, **given)
 
 
 @contextmanager
 def without_weights() -> Iterator[None]:
     """Modules made in this block have parameters without memory, and their real buffers. One thread at a time."""
-    with BUILDING, _EmptyOnMeta():
+    with BUILDING, no_collection(), _EmptyOnMeta():
         yield
 
 
@@ -52,7 +62,9 @@ def assign(module: Module, state: Mapping[str, torch.Tensor], device: torch.devi
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
         raise InvalidFile(f"the weights of {type(module).__name__} lack {lacking[0]!r}{more}")
-    return module.to(device).eval()
+    if device.type != "cpu":
+        module.to(device)  # buffers: the parameters are there
+    return module.eval()
 
 
 def _last_line(error: RuntimeError) -> str:

@@ -58,6 +58,7 @@ def load_pipeline(
     """
     library = _import_diffusers()
     with open_source(place, device, dtype) as source, _settings(source, config) as settings:
+        parts: _Folders | _Single
         if file is None and _INDEX in source.files:
             parts = _Folders(library, source, dtype, variant)
         else:

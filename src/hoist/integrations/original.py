@@ -26,7 +26,7 @@ AVERAGED = "model_ema."
 _HEAD, _GROUPS, _NARROW_HEADS = 64, 32, 8
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 _SCHEDULER: dict[Family, Config] = {
-    "sd1": {**_BETAS, "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True},
+    "sd1": {**_BETAS, "steps_offset": 1, "set_alpha_to_one": False, "skip_prk_steps": True},
     "sdxl": {**_BETAS, "steps_offset": 1, "timestep_spacing": "leading"},
 }
 

@@ -79,6 +79,8 @@ def build_model(kind: Any, config: Any, state: Mapping[str, torch.Tensor], devic
             state_dict={name: _Placed(tensor) for name, tensor in state.items()},
             dtype=_main_dtype(state),
             output_loading_info=True,
+            # Told below, with what is missing.
+            ignore_mismatched_sizes=True,
             local_files_only=True,
         )
     problems = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"]), *report["error_msgs"]]
@@ -87,8 +89,9 @@ def build_model(kind: Any, config: Any, state: Mapping[str, torch.Tensor], devic
         raise InvalidFile(
             f"the weights do not fit {kind.__name__}: {sorted(problems)[0]!r}{more} is missing or of another shape"
         )
-    # The parameters are there already: only buffers move.
-    return model.to(device).eval().requires_grad_(False)
+    if device.type != "cpu":
+        model.to(device)  # buffers: the parameters are there
+    return model.eval().requires_grad_(False)
 
 
 class _Placed:
