@@ -58,7 +58,7 @@ async def invoke(service: Service, http: HttpRequest) -> HttpResponse:
     except HoistError as error:
         refusal = refusal_of(error, service.retry_after)
         # The client is told less than who runs this.
-        log.warning("request %s for %s: %s", told.id, told.model or "-", error, exc_info=error.__cause__)
+        log.warning("request %s for %s: %s", told.id, told.model or "-", error)
         response = error_response(refusal, told.id)
     except Refusal as refusal:
         log.info("request %s for %s: %s", told.id, told.model or "-", refusal.message)
@@ -83,7 +83,7 @@ async def _answer(service: Service, http: HttpRequest, told: Told, began: float)
         lease = await leased(switcher.acquire(request.model, wait.left), wait, request.model)
         told.waited = time.monotonic() - began
         service.metrics.waited(told.waited)
-        answer = await service.calls.run(service.lifecycle.handler, lease, request, wait)
+        answer = await service.calls.run(service.lifecycle.handler, lease, request, wait, f"request {told.id}")
         told.handled = time.monotonic() - began - told.waited
     headers = {key: value for key, value in answer.headers.items() if key.lower() not in _OURS}
     timing = f"wait;dur={1000 * told.waited:.3f}, handle;dur={1000 * told.handled:.3f}"
