@@ -35,9 +35,9 @@ LAYERS = (
     ("function",),
     ("verbs",),
     ("testing",),
-    ("bench", "checkup"),
+    ("bench", "checkup", "integrations"),
     ("advise",),
-    ("report",),
+    ("report", "deploy"),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -1,7 +1,7 @@
-"""How large the page of 10 models x 4 storages x 5 runs is, and when a browser first paints it: `python tests/report/paint.py`.
+"""How large the page of 10 models x 4 storages x 5 runs is, and when a browser first paints it.
 
-Prints one JSON line: bytes, seconds to make it, and of several loads in new tabs the milliseconds from navigation to the first
-contentful paint, as the browser's own performance entries have them.
+`python tests/report/paint.py` prints one record: bytes, seconds to make it, and of several loads the seconds from navigation
+to the first contentful paint, as the browser's own performance entries have them.
 """
 
 from __future__ import annotations
