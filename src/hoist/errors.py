@@ -121,9 +121,11 @@ class DeadlineExceeded(Busy):
 
 
 class HandlerError(HoistError):
-    """A function's own code raised, or gave what cannot be used; its traceback is the `__cause__`'s."""
+    """A function's own code raised, or gave what cannot be used; its traceback is in the log, or the `__cause__`'s."""
 
     exit_code = 10
+    raised: str = ""
+    """The name of the exception's type, where it raised: its text may say what no client should read."""
 
 
 class Damaged(HoistError):

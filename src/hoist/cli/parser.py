@@ -166,6 +166,7 @@ _GROUPS = (
     *(
         "bring",
         "load",
+        "serve",
         "fleet",
         "mount",
         "accelerate",

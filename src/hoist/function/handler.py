@@ -175,7 +175,9 @@ def handler_error(what: str, error: BaseException) -> HoistError:
 
     if isinstance(error, HoistError):
         return error
-    return HandlerError(redact(f"{what} raised {type(error).__name__}: {error}")[:_MOST_MESSAGE])
+    found = HandlerError(redact(f"{what} raised {type(error).__name__}: {error}")[:_MOST_MESSAGE])
+    found.raised = type(error).__name__
+    return found
 
 
 _MOST_MESSAGE = 2000
