@@ -153,14 +153,15 @@ class Server:
             raise LocalError(f"{path} of {model}: {answer.status}: {answer.document['error']['message']}")
         return answer
 
-    def new_trace(self) -> dict[str, Any] | None:
-        """The trace of the last load, if it has not been given before; it can be noted a moment after the answer."""
+    def new_trace(self, model: str) -> dict[str, Any] | None:
+        """The trace of the last load, if it is the model's and new; it can be noted a moment after the answer."""
         until = time.monotonic() + _TRACE_SECONDS
         while True:
             answer = self.get("/trace")
-            if answer.status == 200 and answer.document["id"] != self._last:
-                self._last = answer.document["id"]
-                return dict(answer.document)
+            found = answer.document if answer.status == 200 else {}
+            if found.get("model") == model and found["id"] != self._last:
+                self._last = found["id"]
+                return dict(found)
             if time.monotonic() > until:
                 return None
             time.sleep(0.005)

@@ -127,7 +127,7 @@ def _ask(server: Server, name: str, storage: Storage, model: Model, *, hashed: b
         return answer.seconds, {"bytes_read": answer.document["bytes_read"]}
     before = server.states()[str(model.version)]["state"]
     answer = server.switched("/invoke", str(model.version))
-    trace = server.new_trace()
+    trace = server.new_trace(str(model.version))
     if trace is None:
         raise LocalError(f"{model.version} was answered without a load: it was on the device, and should not have been")
     return answer.seconds, {
