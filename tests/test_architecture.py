@@ -37,6 +37,7 @@ LAYERS = (
     ("testing",),
     ("bench", "checkup"),
     ("advise",),
+    ("deploy",),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -19,12 +19,14 @@ import sys
 import time
 from contextlib import suppress
 
+import ruamel.yaml  # noqa: F401
 import torch  # noqa: F401
 import uvicorn  # noqa: F401
 
 import hoist.bench
 import hoist.cli
 import hoist.cli.bring
+import hoist.cli.deploy
 import hoist.cli.image
 import hoist.cli.load
 import hoist.cli.look

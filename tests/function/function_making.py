@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ OWN, SHARED = 3 * MIB, 2 * MIB
 UNET, VAE = "model.diffusion_model", "first_stage_model"
 
 
+@cache
 def parts_of(seed: int) -> list[Raw]:
     """A fine-tune: a UNet of its own, and the VAE that they all have."""
     unet = noise(OWN, seed)

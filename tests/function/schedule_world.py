@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hoist.errors import HoistError, StorageUnavailable
@@ -249,7 +249,7 @@ def random_step(world: World, rng: random.Random) -> None:
     """Something that may happen now."""
     model = rng.choice(list(world.units))
     lost = StorageUnavailable("lost")
-    steps = {
+    steps: dict[str, tuple[float, Callable[[], object]]] = {
         "ask": (12, lambda: world.ask(model)),
         "prefetch": (2, lambda: world.prefetch(model, to_device=rng.random() < 0.3)),
         "drop": (0.5, lambda: world.drop(model)),

@@ -36,6 +36,7 @@ def test_a_class_is_made_and_an_object_is_taken_as_it_is() -> None:
         assert found.close is not None
     import handlers_here
 
+    assert found.close is not None
     found.close()
     assert handlers_here.whole.closed
 

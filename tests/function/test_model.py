@@ -98,8 +98,7 @@ def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> boo
     return set(found) == set(wanted) and all(found[name].equal(wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("two_memories", [False, True])
-@pytest.mark.parametrize("kind", ["safe", "zip"])
+@pytest.mark.parametrize(("kind", "two_memories"), [("safe", False), ("zip", True)])
 def test_tensors_are_right_and_what_two_models_share_is_moved_once(opens: Opens, kind: str, two_memories: bool) -> None:
     residents = Residents(CPU, two_memories=two_memories)
     first, second = opens(f"{kind}/a"), opens(f"{kind}/b")

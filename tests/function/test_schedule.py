@@ -31,6 +31,10 @@ def ready(world: World, model: str) -> int:
     return ticket
 
 
+def at_work(world: World) -> Load | Unload | None:
+    return world.work
+
+
 @pytest.mark.parametrize("one_memory", [True, False])
 @pytest.mark.parametrize("budgets", [(20, 20), (36, 20), (17, 17), (60, 36), (9, 24)])
 def test_random_steps_follow_the_rules(budgets: tuple[int, int], one_memory: bool) -> None:
@@ -50,7 +54,7 @@ def test_one_load_answers_all_who_ask_for_a_model() -> None:
     tickets = [it.ask("m0") for _ in range(5)]
     assert it.opening == {"m0"}
     it.end_open("m0")
-    assert it.work == Load("m0", to_host=True, to_device=True)
+    assert at_work(it) == Load("m0", to_host=True, to_device=True)
     it.end_work()
     assert it.running == dict.fromkeys(tickets, "m0")
     assert it.loads == 1
@@ -63,11 +67,11 @@ def test_the_one_that_was_not_used_for_longest_goes() -> None:
     assert it.device == {"m0", "m2", "m3"}
     it.ask("m1")
     it.end_open("m1")
-    assert it.work == Load("m1", to_host=True, to_device=False), "nothing goes before the new one is here"
+    assert at_work(it) == Load("m1", to_host=True, to_device=False), "nothing goes before the new one is here"
     it.end_work()
-    assert it.work == Unload("m2", "m1")
+    assert at_work(it) == Unload("m2", "m1")
     it.end_work()
-    assert it.work == Load("m1", to_host=False, to_device=True)
+    assert at_work(it) == Load("m1", to_host=False, to_device=True)
 
 
 def test_what_is_shared_counts_once() -> None:
@@ -85,7 +89,7 @@ def test_who_waits_longest_is_next_and_new_requests_wait_behind(one_memory: bool
     late = it.ask("m0")
     assert late in it.waiting, "m0 has to go, so its new requests wait"
     it.finish(first)
-    assert it.work == Unload("m0", "m2")
+    assert at_work(it) == Unload("m0", "m2")
     it.end_work()
     it.end_work()
     assert it.running == {second: "m2"}
@@ -119,11 +123,11 @@ def test_a_failed_load_is_told_to_its_waiters_and_what_went_for_it_comes_back() 
     ticket = it.ask("m2")
     it.end_open("m2")
     it.end_work()
-    assert it.work == Unload("m0", "m2")
+    assert at_work(it) == Unload("m0", "m2")
     it.end_work()
     it.end_work(StorageUnavailable("lost"))
     assert it.refused[ticket].reason is Reason.FAILED
-    assert it.work == Load("m0", to_host=False, to_device=True)
+    assert at_work(it) == Load("m0", to_host=False, to_device=True)
     it.end_work()
     assert it.device == {"m0"}
 
@@ -135,7 +139,7 @@ def test_a_fetch_that_fails_takes_nothing_away() -> None:
     it.end_open("m2")
     it.end_work(StorageUnavailable("lost"))
     assert it.device == {"m0"}
-    assert it.work is None
+    assert at_work(it) is None
     assert "m2" not in it.known, "the next request looks again"
 
 
@@ -150,7 +154,7 @@ def test_the_last_who_gives_up_ends_the_load() -> None:
     again = it.ask("m0")
     it.end_work(StorageUnavailable("stopped"), stopped=True)
     assert again in it.waiting
-    assert it.work == Load("m0", to_host=True, to_device=True)
+    assert at_work(it) == Load("m0", to_host=True, to_device=True)
 
 
 def test_a_prefetch_gives_way_and_takes_nothing_off_the_device() -> None:
@@ -158,7 +162,7 @@ def test_a_prefetch_gives_way_and_takes_nothing_off_the_device() -> None:
     it.finish(ready(it, "m0"))
     wanted = it.prefetch("m2", to_device=True)
     it.end_open("m2")
-    assert it.work == Load("m2", to_host=True, to_device=False)
+    assert at_work(it) == Load("m2", to_host=True, to_device=False)
     it.end_work()
     assert wanted in it.ended
     assert it.device == {"m0"}
@@ -224,7 +228,7 @@ def test_a_model_larger_than_host_memory_goes_straight_to_a_gpu() -> None:
     it = world(3, host=5, device=20, one_memory=False)
     it.ask("m0")
     it.end_open("m0")
-    assert it.work == Load("m0", to_host=False, to_device=True)
+    assert at_work(it) == Load("m0", to_host=False, to_device=True)
 
 
 def test_closing_refuses_who_waits_and_lets_who_runs_finish() -> None:

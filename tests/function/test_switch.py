@@ -114,7 +114,7 @@ def test_a_switch_from_a_bucket_asks_it_only_for_what_differs(
         assert is_right(it.use("b"), 2)
         assert it.traces[1].fetched_bytes == OWN
         assert it.traces[1].storage_kind == "oss"
-        # What only `a` had is freed; what `b` has too stays, in memory of its own.
+        # What only `a` had is freed; what `b` has too stays.
         it.switcher.drop("a").result(30)
         assert it.switcher.usage().host_bytes == ONE
         assert it.switcher.usage().leaked_host_bytes == 0
@@ -140,12 +140,25 @@ def test_a_switch_back_from_host_memory_moves_nothing_from_the_storage(
         assert it.painter.most == 1
 
 
+@pytest.mark.parametrize("two_memories", [False, True])
+def test_with_room_for_one_model_the_shared_part_stays_all_the_same(
+    bucket: FaultServer, remote: Config, two_memories: bool
+) -> None:
+    with serving(FAR, remote, host=ONE, device=ONE, two_memories=two_memories) as it:
+        for name, seed in [("a", 1), ("b", 2), ("c", 3), ("a", 1)]:
+            assert is_right(it.use(name), seed)
+        assert [trace.fetched_bytes for trace in it.traces] == [ONE, OWN, OWN, OWN]
+        if two_memories:
+            assert [trace.device_copied_bytes for trace in it.traces] == [ONE, OWN, OWN, OWN]
+        assert it.switcher.usage().host_bytes == ONE
+
+
 def test_a_model_larger_than_host_memory_goes_straight_to_the_device(bucket: FaultServer, remote: Config) -> None:
     with serving(FAR, remote, host=0, device=ONE, two_memories=True) as it:
         assert is_right(it.use("a"), 1)
         assert it.switcher.usage().host_bytes == 0
         assert is_right(it.use("b"), 2)
-        assert (it.traces[1].fetched_bytes, it.traces[1].device_copied_bytes) == (ONE, ONE)
+        assert (it.traces[1].fetched_bytes, it.traces[1].device_copied_bytes) == (OWN, OWN)
         assert it.state("a") == "storage"
 
 
@@ -460,14 +473,14 @@ def test_named_files_only(tmp_path: Path, config: Config) -> None:
 def test_memory_is_flat_over_500_switches(
     locations: dict[str, str], config: Config, bucket: FaultServer, remote: Config, far: bool
 ) -> None:
-    where, how = (FAR, remote) if far else (locations, config)
+    where, how, before_that, switches = (FAR, remote, 20, 40) if far else (locations, config, 100, 500)
     names = ["a", "b", "c"]
     with serving(where, how, host=TWO, device=ONE) as it:
-        for n in range(100):
+        for n in range(before_that):
             it.use(names[n % 3])
         gc.collect()
         before = resident_bytes()
-        for n in range(100, 250 if far else 600):
+        for n in range(switches):
             it.use(names[n % 3])
         gc.collect()
         assert resident_bytes() - before < 2 * ONE
@@ -505,10 +518,13 @@ def test_random_requests_switches_and_cancels(locations: dict[str, str], config:
             usage = it.switcher.usage()
             assert usage.host_bytes <= 2 * TWO
             assert usage.device_bytes <= TWO
-        while waiting or held:
-            for lease in held:
-                lease.release()
-            held = [waiting.pop(0).result(60)] if waiting else []
+        for future in waiting:
+            # Each lease is given back as soon as it is had: the others wait for its model to go.
+            future.add_done_callback(lambda done: done.result().release())
+        for lease in held:
+            lease.release()
+        for future in waiting:
+            future.result(60)
         for name, seed in SEEDS.items():
             assert is_right(it.use(name), seed)
         assert MIB

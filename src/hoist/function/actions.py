@@ -75,9 +75,10 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Let the host copy go, at once."""
+    """Let the host copy go, at once, for the sake of another model or of none."""
 
     model: str
+    sake: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ class Driver:
         """A new ticket for `event`, refused after so many seconds; what it gets."""
         if any(self.leaked):
             self.look_for_leaks()
-        number, ticket = next(self._numbers), Ticket(name, Future(), lease)
+        number, future = next(self._numbers), Future[Any]()
+        ticket = Ticket(name, future, lease)
 
         def enter() -> list[Action]:
             self._tickets[number] = ticket
@@ -60,8 +61,8 @@ class Driver:
             return event(number, name)
 
         self.event(enter)
-        ticket.future.add_done_callback(partial(self._given_up, number))
-        return ticket.future
+        future.add_done_callback(partial(self._given_up, number))
+        return future
 
     def event(self, event: Event) -> None:
         """Tell the schedule, and do what follows."""
@@ -159,7 +160,8 @@ class Driver:
                 entry.stop.set()
                 return []
             case Evict():
-                freed = self.worker.residents().release(action.model, host=True)
+                sake = self.worker.entries.get(action.sake)
+                freed = self.worker.residents().release(action.model, host=True, sake=sake.opened if sake else None)
                 return [freed.clear, self.look_for_leaks]
             case Forget():
                 opened, entry.opened, entry.model = entry.opened, None, None
@@ -242,36 +244,36 @@ class Driver:
             failure = forgetful(found)
             with self.lock:
                 ended = self._ended(entry, "failed", failure)
-            self.event(partial(self.schedule.failed, entry.name, failure))
             ended()
+            self.event(partial(self.schedule.failed, entry.name, failure))
             return
         self.event(partial(self.schedule.opened, entry.name, units))
 
     def _load(self, entry: Entry, action: Load, work: object) -> None:
         failure = self.worker.load(entry, to_host=action.to_host, to_device=action.to_device)
-        ended: list[Call] = []
+        stopped = entry.stop.is_set()
 
         def over() -> list[Action]:
-            if entry.work is not work:
-                return []
             entry.work = None
-            if failure is not None:
-                stopped = entry.stop.is_set()
-                ended.append(self._ended(entry, "cancelled" if stopped else "failed", failure.error))
-                fetched = failure.fetched and action.to_host
-                return self.schedule.failed(entry.name, failure.error, stopped=stopped, fetched=fetched)
-            if action.to_device or not self.schedule.models[entry.name].waiting:
-                ended.append(self._ended(entry, DONE))
-            self._started = self._started or action.to_device
-            return self.schedule.done(entry.name)
+            self._started = self._started or (failure is None and action.to_device)
+            if failure is None:
+                return self.schedule.done(entry.name)
+            fetched = failure.fetched and action.to_host
+            return self.schedule.failed(entry.name, failure.error, stopped=stopped, fetched=fetched)
 
+        with self.lock:
+            tell: Call | None = None
+            if entry.work is work and failure is not None:
+                tell = self._ended(entry, "cancelled" if stopped else "failed", failure.error)
+            elif entry.work is work and (action.to_device or not self.schedule.models[entry.name].waiting):
+                tell = self._ended(entry, DONE)
+        if tell is not None:
+            # Before who waited goes on: they find it told.
+            tell()
         self._finish(entry, work, over)
-        for call in ended:
-            call()
 
     def _unload(self, entry: Entry, action: Unload, work: object) -> None:
-        sake = self.worker.entries[action.sake].journey if action.sake else None
-        self.worker.unload(entry, sake)
+        self.worker.unload(entry, self.worker.entries.get(action.sake))
         self.look_for_leaks()
 
         def over() -> list[Action]:

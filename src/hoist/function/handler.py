@@ -68,7 +68,8 @@ def as_response(answer: Any) -> Response:
     Raises HandlerError where it is neither.
     """
     if isinstance(answer, Response):
-        if not isinstance(answer.body, bytes | bytearray | memoryview) or not 200 <= answer.status <= 599:
+        body: object = answer.body  # whatever its annotation says
+        if not isinstance(body, bytes | bytearray | memoryview) or not 200 <= answer.status <= 599:
             raise HandlerError(
                 "the handler gave a Response that cannot be sent: its body is bytes, its status 200 to 599"
             )
@@ -130,9 +131,9 @@ def find_handler(name: str) -> Handler:
             raise UsageError(f"{name} cannot be made without arguments: {error}") from None
     if inspect.isroutine(found):
         module = sys.modules[name.partition(":")[0]]
-        load = _optional(module, "load", name, 1) or _the_model
         handle: Callable[[Any, Request], Any] = _checked(found, name, 2)
-        return Handler(name, load, handle, _optional(module, "unload", name, 1), _optional(module, "close", name, 0))
+        of_module = {what: _optional(module, what, name, _PARTS[what]) for what in ("load", "unload", "close")}
+        return Handler(name, of_module["load"] or _the_model, handle, of_module["unload"], of_module["close"])
     parts = {what: _optional(found, what, name, count) for what, count in _PARTS.items()}
     load, handle_found = parts["load"], parts["handle"]
     if handle_found is None:

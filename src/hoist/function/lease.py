@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,23 +51,26 @@ class Lease:
 
 @dataclass(slots=True)
 class Ticket:
-    """Who waits for which model; whether for a lease, or to be told how it is."""
+    """Who waits for which model; whether for a lease, or to be told how it is.
+
+    The future is let go of once it is settled: it holds the lease, which nobody else may.
+    """
 
     name: str
-    future: Future[Any]
+    future: Future[Any] | None
     lease: bool = False
     timer: Timer | None = None
 
     def settle(self, value: Any) -> bool:
         """Give what was waited for, or raise it there; False if nobody waits any more."""
-        with suppress(Exception):  # it was given up at this moment, or is settled
-            if self.future.set_running_or_notify_cancel():
-                if isinstance(value, BaseException):
-                    self.future.set_exception(value)
-                else:
-                    self.future.set_result(value)
-                return True
-        return False
+        future, self.future = self.future, None
+        if future is None or not future.set_running_or_notify_cancel():
+            return False
+        if isinstance(value, BaseException):
+            future.set_exception(value)
+        else:
+            future.set_result(value)
+        return True
 
 
 def refusal(action: Refuse) -> HoistError:

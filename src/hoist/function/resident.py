@@ -19,6 +19,9 @@ from hoist.read.source import Source
 from hoist.tensors.device import Destination, StagedDestination, Staging, make_destination
 from hoist.tensors.place import Loading, OnPhase, Placed, no_phase
 
+# Holds what the next load needs, from when its last holder goes until then. No model is called so.
+_NEXT = "\0next"
+
 
 @dataclass(slots=True)
 class _Missing:
@@ -68,6 +71,8 @@ class Residents:
             missing = self._missing(model, to_host=to_host, to_device=to_device)
             for tier in tiers:
                 tier.hold([key for key in model.units if key in tier], model.name)
+            kept = [tier.let_go(tier.held(_NEXT), _NEXT) for tier in (self._host, self._device)]
+        kept.clear()
         try:
             fetched = self._fetch(
                 model,
@@ -93,16 +98,19 @@ class Residents:
             model.size, fetched, missing.host_reused_bytes, missing.device_copied_bytes, missing.device_reused_bytes
         )
 
-    def release(self, name: str, *, host: bool) -> list[torch.Tensor]:
+    def release(self, name: str, *, host: bool, sake: OpenModel | None = None) -> list[torch.Tensor]:
         """A model lets go of its host copy, or of what is on the device: the memory that nobody needs any more.
 
-        It is freed when the caller forgets it.
+        It is freed when the caller forgets it. What `sake`, which is loaded next, has too, stays until then.
         """
         tier = self._host if host else self._device
         if not host and self.one_memory:
             return []
         with self._lock:
-            return tier.let_go(tier.held(name), name)
+            mine = tier.held(name)
+            if sake is not None:
+                tier.hold([key for key in mine if key in sake.units], _NEXT)
+            return tier.let_go(mine, name)
 
     def flat(self, key: bytes) -> torch.Tensor:
         """A unit's bytes on the device. Raises UsageError if they are not there."""

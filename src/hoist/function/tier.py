@@ -39,8 +39,8 @@ class Tier:
         """A unit is here now; somebody has to `hold` it."""
         storage = memory.untyped_storage()
         found = self._by_place.get(storage.data_ptr())
-        if found is None or found.alive.expired():
-            found = self._by_place[storage.data_ptr()] = _Allocation(StorageWeakRef(storage))
+        if found is None or found.alive.expired():  # type: ignore[no-untyped-call]
+            found = self._by_place[storage.data_ptr()] = _Allocation(StorageWeakRef(storage))  # type: ignore[no-untyped-call]
         found.units += 1
         found.size += size
         self._allocations[key] = found
@@ -79,5 +79,5 @@ class Tier:
 
     def leaked(self) -> int:
         """Bytes that no model holds, and that somebody has not let go of."""
-        self._let_go = [each for each in self._let_go if not each.alive.expired()]
+        self._let_go = [each for each in self._let_go if not each.alive.expired()]  # type: ignore[no-untyped-call]
         return sum(each.size for each in self._let_go)

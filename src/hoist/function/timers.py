@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-Call = Callable[[], None]
+Call = Callable[[], object]
 _FEW = 64
 
 

@@ -119,7 +119,7 @@ class Turns:
             self._refuse_all(found, Reason.NO_ROOM, self.room.holders())
             return False
         for other in plan.evict:
-            self._evict(other)
+            self._evict(other, found.name)
         if plan.fetch_first:
             self._load(found, to_host=True, to_device=False)
         elif not plan.unload:
@@ -152,7 +152,7 @@ class Turns:
                 self._refuse(list(found.wanted), found, Reason.TOO_LARGE, self.room.measure(found))
             return False
         for other in evict:
-            self._evict(other)
+            self._evict(other, found.name)
         self._load(found, to_host=True, to_device=False)
         return True
 
@@ -184,9 +184,9 @@ class Turns:
         self.working = found
         self._out.append(Unload(found.name, sake))
 
-    def _evict(self, found: Scheduled) -> None:
+    def _evict(self, found: Scheduled, sake: str = "") -> None:
         self.room.leave_host(found)
-        self._out.append(Evict(found.name))
+        self._out.append(Evict(found.name, sake))
 
     def _forget(self, found: Scheduled) -> None:
         found.units = None

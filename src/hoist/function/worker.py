@@ -126,9 +126,10 @@ class Worker:
         journey.begin("")
         return None
 
-    def unload(self, entry: Entry, sake: Journey | None = None) -> None:
-        """Let the object go, and its memory on the device; `sake` is whose room that is. Never raises."""
-        with (sake or Journey(entry.name)).phase("evict", entry.name):
+    def unload(self, entry: Entry, sake: Entry | None = None) -> None:
+        """Let the object go, and its memory on the device; `sake` is who gets that. Never raises."""
+        journey, coming = (sake.journey, sake.opened) if sake else (None, None)
+        with (journey or Journey(entry.name)).phase("evict", entry.name):
             found, entry.object = entry.object, None
             if self.handler.unload is not None and found is not None:
                 self.call(f"unload of {entry.name}", self.handler.unload, found)
@@ -136,7 +137,7 @@ class Worker:
             if entry.model is not None and entry.opened is not None:
                 entry.model.close()
                 entry.model = Model(entry.opened, self.residents())
-            self.residents().release(entry.name, host=False).clear()
+            self.residents().release(entry.name, host=False, sake=coming).clear()
 
     def discard(self, entry: Entry) -> None:
         """Keep nothing of a model in memory. Never raises."""
