@@ -41,7 +41,7 @@ def crowd(stage: Stage, clients: int, requests: int, size: int, seed: int) -> It
         if name not in stage.files:
             stage.publish(name, write_bf16(stage.home / "files" / f"{name}.safetensors", size, number))
     budget = sum(stage.size(name) for name in NAMES[:ROOM])
-    told = {"host_bytes": budget, "concurrency": 4, "environ": stage.new_cache()}
+    told: dict[str, Any] = {"host_bytes": budget, "concurrency": 4, "environ": stage.new_cache()}
     with stage.servers.function(locations(BUCKET, *NAMES), **told) as server:
         server.switched("/switch", NAMES[0])
         anonymous = server.memory("RssAnon") - stage.size(NAMES[0])

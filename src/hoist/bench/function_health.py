@@ -25,7 +25,7 @@ def health(stage: Stage, samples: int) -> Iterator[dict[str, Any]]:
     """Loads of the large model, one after the other, until so many checks were due while one was under way."""
     size = stage.size(LARGE)
     for storage in (DIRECTORY, BUCKET):
-        told = {"host_bytes": size, "environ": stage.new_cache() | _RECHECK}
+        told: dict[str, Any] = {"host_bytes": size, "environ": stage.new_cache() | _RECHECK}
         with stage.servers.function(locations(storage, LARGE, SMALL), **told) as server:
             loads, taken = _checked_loads(stage, server, samples)
         counted = [each for each in taken if any(begin <= each[0] <= end for begin, end in loads)]

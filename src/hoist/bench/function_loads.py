@@ -23,7 +23,7 @@ def back(stage: Stage) -> Iterator[dict[str, Any]]:
     """
     environ = stage.new_cache()
     for verified in ("now", "before"):
-        told = {"device_bytes": stage.size(ONE), "environ": environ}
+        told: dict[str, Any] = {"device_bytes": stage.size(ONE), "environ": environ}
         with stage.servers.function(locations(DIRECTORY, ONE, OTHER), **told) as server:
             ready_memory(stage.size(ONE))
             base = {"storage": DIRECTORY, "size": stage.size(ONE), "verified": verified}
@@ -49,7 +49,7 @@ def overhead(stage: Stage) -> Iterator[dict[str, Any]]:
     environ = stage.new_cache() | _RECHECK
     for storage in (DIRECTORY, BUCKET):
         # With room for one of the two: a switch to the small one lets go of the other.
-        told = {"host_bytes": size, "environ": environ}
+        told: dict[str, Any] = {"host_bytes": size, "environ": environ}
         with (
             stage.servers.plain(environ) as bare,
             stage.servers.function(locations(storage, ONE, SMALL), **told) as server,

@@ -131,7 +131,7 @@ def _sum(records: Sequence[Record], loader: str, which: str) -> float:
     """Seconds of all models together, of each the median over runs."""
     here = [record for record in records if record["loader"] == loader and record["switch"] == which]
     files = dict.fromkeys(record["file"] for record in here)
-    return sum(median(record["seconds"] for record in here if record["file"] == file) for file in files)
+    return float(sum(median(record["seconds"] for record in here if record["file"] == file) for file in files))
 
 
 def _median(records: Sequence[Record], key: str, **where: str) -> float:

@@ -68,8 +68,9 @@ def run_function_switches(
 
 
 def functions_of(storage: Storage, options: Options) -> list[str]:
-    """Which functions are compared on a storage: the plain one reads directories and buckets."""
-    plain = [] if is_image(storage) else [PLAIN, *([PLAIN_HASHED] if options.hashed else [])]
+    """Which functions are compared on a storage: the plain one reads directories, and buckets without an accelerator."""
+    read_plainly = not is_image(storage) and storage.kind != "accl"
+    plain = [PLAIN, *([PLAIN_HASHED] if options.hashed else [])] if read_plainly else []
     return [FUNCTION, APART, *plain]
 
 
