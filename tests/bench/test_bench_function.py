@@ -17,9 +17,9 @@ from hoist.bench.function_crowd import Outcome, counted, needed_loads
 from hoist.bench.function_health import percentile
 from hoist.bench.function_targets import function_targets
 from hoist.bench.switch import Options as SwitchOptions
-from hoist.bench.switch import Target, is_switch
+from hoist.bench.switch import Target
 from hoist.bench.switch_function import APART, FUNCTION, PLAIN, PLAIN_HASHED, run_function_switches
-from hoist.bench.table import switch_table
+from hoist.bench.table import is_switch, switch_table
 from hoist.bench.targets import target_rows
 from hoist.cli import main
 from hoist.config import load_config
@@ -188,9 +188,7 @@ def test_switches_of_functions_have_a_table_and_lines(demo: list[Record]) -> Non
     assert len(target_rows(demo)) == 2 * 3
 
 
-def test_what_cannot_be_measured_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="no work 'bakc'"):
         run_function_bench(Options(works=["bakc"]), lambda record: None)
     with pytest.raises(UsageError, match="at most 1"):

@@ -50,12 +50,20 @@ class Servers:
             text=True,
             start_new_session=True,
         )
-        self._hear()
+        try:
+            self._hear()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, and with it every server that is left."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         self._process.wait()

@@ -44,27 +44,29 @@ def run_function_switches(
     recorder = Recorder(on_record)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=options.folder)))
+        found = [_opened(target, config, options, stack) for target in targets]
         servers = stack.enter_context(Servers(home / "servers", config.environ))
-        for target in targets:
-            storage, _ = connect(target.address, config)
-            with storage:
-                models = find_models(storage, target, options.names)
-                if len(models) < 2:
-                    raise UsageError(
-                        f"{target.address} has one model to measure: a function is measured with two or more"
-                    )
-                largest = max(models, key=lambda model: model.entry.size)
-                for values in raw_limits(storage, config.storage(target.address), largest):
-                    recorder.note("limit", values)
-                names = functions_of(storage, options)
-                for run in range(options.repeat):
-                    # One at a time: pages of a file that another one has mapped cannot be made cold.
-                    for name in names[run % len(names) :] + names[: run % len(names)]:
-                        with _started(servers, name, storage, models, home / "caches") as server:
-                            for values in _rounds(server, name, storage, models):
-                                recorder.note("switch", {"run": run, **values})
-                        shutil.rmtree(home / "caches", ignore_errors=True)
+        for target, (storage, models) in zip(targets, found, strict=True):
+            largest = max(models, key=lambda model: model.entry.size)
+            for values in raw_limits(storage, config.storage(target.address), largest):
+                recorder.note("limit", values)
+            names = functions_of(storage, options)
+            for run in range(options.repeat):
+                # One at a time: pages of a file that another one has mapped cannot be made cold.
+                for name in names[run % len(names) :] + names[: run % len(names)]:
+                    with _started(servers, name, storage, models, home / "caches") as server:
+                        for values in _rounds(server, name, storage, models):
+                            recorder.note("switch", {"run": run, **values})
+                    shutil.rmtree(home / "caches", ignore_errors=True)
     return recorder.records
+
+
+def _opened(target: Target, config: Config, options: Options, stack: ExitStack) -> tuple[Storage, list[Model]]:
+    storage = stack.enter_context(connect(target.address, config)[0])
+    models = find_models(storage, target, options.names)
+    if len(models) < 2:
+        raise UsageError(f"{target.address} has one model to measure: a function is measured with two or more")
+    return storage, models
 
 
 def functions_of(storage: Storage, options: Options) -> list[str]:
