@@ -108,11 +108,13 @@ def test_an_lru_loads_what_it_does_not_have() -> None:
 
 
 def test_who_was_refused_when() -> None:
-    found = [Outcome(0, "a", 1, 200, 0.5), Outcome(0, "a", 1, 503, 1.25), Outcome(0, "a", 1, 500, 2)]
+    refused = Outcome(0, "a", 1, 503, 1.25, "deadline")
+    found = [Outcome(0, "a", 1, 200, 0.5), refused, Outcome(0, "a", 1, 500, 2, "load_failed")]
     assert counted(found) == {
-        "answered": 1, "refused": 1, "failed": 1, "early_refusals": 0, "most_overrun_seconds": 0.25
+        "answered": 1, "refused": 1, "failed": 1, "early_refusals": 0, "most_overrun_seconds": 0.25,
+        "codes": {"200": 1, "503 deadline": 1, "500 load_failed": 1},
     }  # fmt: skip
-    assert counted([Outcome(0, "a", 1, 503, 0.5)])["early_refusals"] == 1
+    assert counted([Outcome(0, "a", 1, 503, 0.5, "deadline")])["early_refusals"] == 1
 
 
 def test_percentiles() -> None:

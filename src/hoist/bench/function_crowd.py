@@ -22,17 +22,19 @@ ROOM = 2
 _LOADS = re.compile(r"^hoist_function_loads_total\{(?P<labels>.*)\} (?P<value>\S+)$", re.MULTILINE)
 _LEFT = re.compile(r"^hoist_function_(?:waiting|running) (\S+)$", re.MULTILINE)
 _SOON, _SOON_PART, _LATE = 0.05, 0.1, 60.0
+_REFUSED = "deadline"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: when it was sent, for what, with which deadline; its answer's status, and after how many seconds."""
+    """One request: when it was sent, for what, with which deadline; its answer's status, seconds, and what went wrong."""
 
     sent: float
     model: str
     deadline: float
     status: int
     seconds: float
+    code: str = ""
 
 
 def crowd(stage: Stage, clients: int, requests: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -77,12 +79,13 @@ def crowd(stage: Stage, clients: int, requests: int, size: int, seed: int) -> It
 
 def counted(found: Sequence[Outcome]) -> dict[str, Any]:
     """Who was answered, who was refused at the deadline and how long after it, and what else came."""
-    refused = [each for each in found if each.status in (503, 504)]
+    refused = [each for each in found if each.code == _REFUSED]
     answered = [each for each in found if each.status == 200]
     return {
         "answered": len(answered),
         "refused": len(refused),
         "failed": len(found) - len(answered) - len(refused),
+        "codes": dict(Counter(f"{each.status} {each.code}".rstrip() for each in found)),
         "early_refusals": sum(each.seconds < each.deadline for each in refused),
         "most_overrun_seconds": max((each.seconds - each.deadline for each in refused), default=0.0),
     }
@@ -110,7 +113,8 @@ def _client(server: Server, requests: int, seed: int, number: int) -> list[Outco
         headers = {"X-Hoist-Model": name, "X-Hoist-Deadline": str(deadline)}
         sent = time.perf_counter()
         answer = ask(connection, "POST", "/invoke", b"", headers)
-        found.append(Outcome(sent, name, deadline, answer.status, answer.seconds))
+        code = "" if answer.status == 200 else answer.document["error"]["code"]
+        found.append(Outcome(sent, name, deadline, answer.status, answer.seconds, code))
     connection.close()
     return found
 
