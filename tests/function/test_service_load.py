@@ -75,5 +75,9 @@ def test_two_hundred_clients_and_five_models_with_room_for_two(zygote: Zygote, t
         loads = sum(value for (name, _), value in values.items() if name == "hoist_function_loads_total")
         assert loads <= 1.1 * needed_loads(order, ROOM) + 1
         assert values["hoist_function_waiting", ()] == values["hoist_function_running", ()] == 0
-        assert served.invoke("echo").status == 200
+        # What was raised keeps no model in memory once another one has come.
+        assert {served.invoke("raise", model=name).status for name in NAMES} == {500}
+        usage = served.get("/models").json["usage"]
+        assert usage["leaked_host_bytes"] == 0
+        assert usage["host_bytes"] <= ROOM * SIZE + SIZE // 2
         assert served.end().code == 0

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from hoist.errors import DeadlineExceeded, HoistError
@@ -37,10 +36,10 @@ class Calls:
         """Whether every turn is taken by a handler that does not come back although nobody waits for it."""
         return self.abandoned >= self._concurrency
 
-    async def run(self, handler: Handler, lease: Lease, request: Request, wait: Wait) -> Response:
+    async def run(self, handler: Handler, lease: Lease, request: Request, wait: Wait, who: str) -> Response:
         """The handler's answer. The lease is released once the handler is done, even where nobody waits any more.
 
-        Raises HandlerError or what of Hoist's the handler raised, DeadlineExceeded, Refusal.
+        `who` asks, for the log. Raises HandlerError or what of Hoist's the handler raised, DeadlineExceeded, Refusal.
         """
         try:
             await wait.until_done(self._slots.acquire(), "the handler's turn")
@@ -50,7 +49,7 @@ class Calls:
         self.running += 1
         began = time.monotonic()
         here = asyncio.get_running_loop()
-        future = self._workers.submit(lambda: self._answer(handler, lease, request))
+        future = self._workers.submit(lambda: self._answer(handler, lease, request, who))
         ended = asyncio.Event()
         left = [False]
 
@@ -70,26 +69,24 @@ class Calls:
             left[0] = not ended.is_set()
             self.abandoned += left[0]
             raise
-        return _result(future)
+        found = future.result()
+        if isinstance(found, HoistError):
+            raise found
+        return found
 
-    def _answer(self, handler: Handler, lease: Lease, request: Request) -> Response:
-        """In a worker's thread."""
+    def _answer(self, handler: Handler, lease: Lease, request: Request, who: str) -> Response | HoistError:
+        """In a worker's thread. An error is told by what it is, not raised: its frames would keep the model in memory."""
         with lease:
             assert isinstance(request.stop, Stop)
             stop = request.stop
             try:
                 return as_response(call(lambda: handler.handle(lease.object, request), self._loop, stop))
-            except HoistError:
-                raise
             except BaseException as error:
-                raise handler_error("the handler", error) from error
-
-
-def _result(future: Future[Response]) -> Response:
-    error = future.exception()
-    if error is not None:
-        raise error
-    return future.result()
+                if not isinstance(error, HoistError):
+                    log.error("%s: the handler raised", who, exc_info=error)
+                found = handler_error("the handler", error)
+                error.__traceback__ = error.__cause__ = error.__context__ = None
+                return found
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -33,6 +33,8 @@ MODEL_HEADERS = ("x-hoist-model", "serve_multiplexed_model_id")
 """Where a request names its model; the second is Ray Serve's."""
 DEADLINE_HEADER = "x-hoist-deadline"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# The deadline is kept here. For so long after it, what runs does not count as hanging: who needs its room still waits.
+_GRACE_SECONDS = 5.0
 # What an answer of the handler cannot set: they are the connection's.
 _OURS = ("connection", "content-length", "transfer-encoding", "content-type")
 Result = TypeVar("Result")
@@ -58,7 +60,7 @@ async def invoke(service: Service, http: HttpRequest) -> HttpResponse:
     except HoistError as error:
         refusal = refusal_of(error, service.retry_after)
         # The client is told less than who runs this.
-        log.warning("request %s for %s: %s", told.id, told.model or "-", error, exc_info=error.__cause__)
+        log.warning("request %s for %s: %s", told.id, told.model or "-", error)
         response = error_response(refusal, told.id)
     except Refusal as refusal:
         log.info("request %s for %s: %s", told.id, told.model or "-", refusal.message)
@@ -80,10 +82,10 @@ async def _answer(service: Service, http: HttpRequest, told: Told, began: float)
         switcher = await wait.until_done(service.lifecycle.switcher(), "the handler's import")
         if request.model in settings.models:
             told.model = request.model
-        lease = await leased(switcher.acquire(request.model, wait.left), wait, request.model)
+        lease = await leased(switcher.acquire(request.model, wait.left + _GRACE_SECONDS), wait, request.model)
         told.waited = time.monotonic() - began
         service.metrics.waited(told.waited)
-        answer = await service.calls.run(service.lifecycle.handler, lease, request, wait)
+        answer = await service.calls.run(service.lifecycle.handler, lease, request, wait, f"request {told.id}")
         told.handled = time.monotonic() - began - told.waited
     headers = {key: value for key, value in answer.headers.items() if key.lower() not in _OURS}
     timing = f"wait;dur={1000 * told.waited:.3f}, handle;dur={1000 * told.handled:.3f}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hoist.errors import HandlerError, HoistError
 from hoist.function.handler import Handler
+from hoist.function.service.threads import in_thread
 
 if TYPE_CHECKING:
     from hoist.function.service.settings import Settings
@@ -148,17 +148,3 @@ async def _outcome(future: Future[ModelState]) -> HoistError | None:
 def _log_failure(future: Future[ModelState]) -> None:
     if not future.cancelled() and (error := future.exception()):
         log.warning("a prefetch failed: %s", error)
-
-
-def in_thread(function: Callable[[], Result], name: str) -> Future[Result]:
-    """Run it in a new thread, which keeps no process from its end."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 whatever it is, it is told to who waits
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future

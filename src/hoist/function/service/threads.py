@@ -26,22 +26,14 @@ class Workers:
         self._started = self._busy = 0
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run it in the next free thread."""
+        """Run it in the next free thread. It should not raise: an error's frames keep what they hold in memory."""
         future: Future[Result] = Future()
-
-        def run() -> None:
-            future.set_running_or_notify_cancel()
-            try:
-                future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 whatever it is, it is told to who waits
-                future.set_exception(error)
-
         with self._lock:
             self._busy += 1
             if self._started < min(self._busy, self._count):
                 self._started += 1
                 Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
-        self._orders.put(run)
+        self._orders.put(lambda: settle(future, function))
         return future
 
     def _work(self) -> None:
@@ -52,6 +44,21 @@ class Workers:
             del order
             with self._lock:
                 self._busy -= 1
+
+
+def settle(future: Future[Result], function: Callable[[], Result]) -> None:
+    """Give the future what the function gives or raises."""
+    try:
+        future.set_result(function())
+    except BaseException as error:  # noqa: BLE001 whatever it is, it is told to who waits
+        future.set_exception(error)
+
+
+def in_thread(function: Callable[[], Result], name: str) -> Future[Result]:
+    """Run it in a new thread, which keeps no process from its end."""
+    future: Future[Result] = Future()
+    Thread(target=lambda: settle(future, function), name=name, daemon=True).start()
+    return future
 
 
 class HandlerLoop:
