@@ -44,6 +44,7 @@ from hoist.function.lease import Lease
 from hoist.function.model import Model
 from hoist.function.switch import Served, Switcher
 from hoist.testing.servers import FaultServer, FolderOrigin
+from makers import finish, run_python
 
 SEEDS = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
 ONE, TWO = OWN + SHARED, 2 * OWN + SHARED
@@ -455,6 +456,11 @@ def test_a_model_removed_while_it_is_loaded_serves_on(tmp_path: Path, config: Co
         publish_models(tmp_path / "again", {"a": 6})
         hoist.publish(tmp_path / "again" / "source-a", locations["a"])
         assert is_right(it.use("a"), 6)
+
+
+def test_a_switcher_is_there_before_torch_is() -> None:
+    code = "import sys, hoist.function.switch, hoist.function.handler; assert 'torch' not in sys.modules"
+    finish(run_python(code))
 
 
 def test_named_files_only(tmp_path: Path, config: Config) -> None:

@@ -222,6 +222,7 @@ class Driver:
             if entry.work is not work:
                 return []
             entry.work = None
+            entry.stop.set()
             _LOG.error("%s", why)
             self.timers.soon(self._ended(entry, "failed", Busy(why)))
             return self.schedule.abandoned(entry.name, why)

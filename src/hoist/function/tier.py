@@ -36,7 +36,9 @@ class Tier:
         return self._memory.get(key)
 
     def put(self, key: bytes, memory: torch.Tensor, size: int) -> None:
-        """A unit is here now; somebody has to `hold` it."""
+        """A unit is here now; somebody has to `hold` it. One that is here already stays as it is."""
+        if key in self._memory:
+            return
         storage = memory.untyped_storage()
         found = self._by_place.get(storage.data_ptr())
         if found is None or found.alive.expired():  # type: ignore[no-untyped-call]
