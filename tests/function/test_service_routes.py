@@ -201,7 +201,7 @@ def test_switch_prefetch_and_models_say_where_each_model_is(served: Served) -> N
     assert found["usage"]["host_bytes"] > 0
 
 
-def test_traces_are_kept_and_written(served: Served) -> None:
+def test_traces_are_kept_and_written(served: Served, zygote: Zygote) -> None:
     served.post("/switch", {"model": "pastelmix"})
     last = served.get("/trace").json
     assert last["schema"] == "hoist.trace/1"
@@ -213,6 +213,8 @@ def test_traces_are_kept_and_written(served: Served) -> None:
     page = served.get("/trace?format=html&last=3")
     assert page.headers["content-type"].startswith("text/html")
     assert b"pastelmix" in page.body
+    shown = zygote.run(served.notes.parent, {}, "trace", f"http://127.0.0.1:{served.port}")
+    assert (shown.code, last["model"] in shown.out) == (0, True), shown.error
     assert served.get("/trace?id=0").code == "no_trace"
     assert served.get("/trace?last=x").code == "bad_request"
     assert served.started
