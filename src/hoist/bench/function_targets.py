@@ -79,6 +79,8 @@ def _health(records: Sequence[Record]) -> Iterator[Target]:
             f"{checks} checks, median {_median(here, 'answered_p50_seconds') * 1000:.1f}, at most {most * 1000:.0f} ms"
         )
         target = f"p99 under {_HEALTH_SECONDS * 1000:.0f} ms, {here[0]['rate']} a second"
+        due = _median(here, "due_p99_seconds") * 1000
+        beside += f"; p99 {due:.0f} ms from when it was due, with the client's own delay"
         yield Target(work, target, f"{p99 * 1000:.1f} ms", p99 < _HEALTH_SECONDS, beside)
 
 
