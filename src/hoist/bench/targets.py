@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hoist.bench.accelerator_targets import accelerator_targets
 from hoist.bench.comparison import Case, Summary, cases
 from hoist.bench.fleet_targets import fleet_targets
+from hoist.bench.function_targets import function_targets
 from hoist.bench.herd_targets import herd_targets
 from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
@@ -29,7 +30,16 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    for of in (mount_targets, image_targets, accelerator_targets, herd_targets, fleet_targets, nfs_targets):
+    others = (
+        mount_targets,
+        image_targets,
+        accelerator_targets,
+        herd_targets,
+        fleet_targets,
+        nfs_targets,
+        function_targets,
+    )
+    for of in others:
         found += of(records)
     return [target.row for target in found]
 

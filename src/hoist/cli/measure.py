@@ -56,6 +56,7 @@ def add_switch(commands: Commands) -> None:
         examples=(
             "hoist bench switch nas oss --repeat 5 --record figures.jsonl",
             "hoist bench switch nas --model sd15/anything --access tensors --no-hash",
+            "hoist bench switch nas oss --function --record figures.jsonl",
         ),
     )
     add = parser.add_argument
@@ -83,6 +84,7 @@ def _add_common(parser: Parser) -> None:
     add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
     add("--access", choices=("sequential", "tensors"), default="sequential", help="whole files, or tensor by tensor")
     add("--mounted", action="store_true", help="load from buckets through hoist mount and the host cache too")
+    add("--function", action="store_true", help="switch a served function, over HTTP, until its response")
     add("--repeat", type=int, default=1, metavar="N", help="runs, of which medians are shown (default: 1)")
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     add_quiet(parser)
@@ -109,6 +111,7 @@ def run_demo(args: Namespace) -> int:
             folder=Path(args.folder) if args.folder else None,
             fixtures=choose_fixtures(args.only),
             options=_options(args),
+            function=args.function,
             progress=progress,
             say=(lambda line: None) if args.quiet else _say,
         )
@@ -165,6 +168,7 @@ def run_switch(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.switch import Target, run_switches
+    from hoist.bench.switch_function import run_function_switches
     from hoist.bench.table import is_switch
     from hoist.config import load_config
 
@@ -181,7 +185,8 @@ def run_switch(args: Namespace) -> int:
                 )
 
         progress.close()
-        records = run_switches(targets, load_config(), options, note)
+        run = run_function_switches if args.function else run_switches
+        records = run(targets, load_config(), options, note)
     _finish(args, records, {})
     return 0
 
@@ -248,6 +253,8 @@ def _options(args: Namespace, names: Sequence[str] = ()) -> Options:
     from hoist.bench.switch import Options
     from hoist.errors import UsageError
 
+    if args.function and (args.mounted or args.access != "sequential"):
+        raise UsageError("--function goes with neither --mounted nor --access tensors: a function has whole models")
     if args.repeat < 1:
         raise UsageError(f"--repeat is 1 or more, not {args.repeat}")
     return Options(args.repeat, not args.no_hash, args.access, names=names, mounted=args.mounted)
