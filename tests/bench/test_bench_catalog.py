@@ -145,6 +145,7 @@ def test_startup_is_compared_with_python_s_own() -> None:
         run_startup(0)
 
 
+@pytest.mark.long
 def test_the_commands_print_tables_json_and_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = tmp_path / "records.jsonl"
     storage = str(tmp_path / "models")

@@ -22,6 +22,7 @@ MIB = 1 << 20
 Record = dict[str, Any]
 
 
+@pytest.mark.long
 def test_instances_of_a_host_are_recorded(tmp_path: Path) -> None:
     require(NginxBucket)
     noted: list[Record] = []

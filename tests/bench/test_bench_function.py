@@ -152,6 +152,7 @@ def demo(rclone_server: RcloneServer, tmp_path_factory: pytest.TempPathFactory) 
     return [record for record in found.records if is_switch(record)]
 
 
+@pytest.mark.long
 def test_every_function_switches_to_every_model_twice(demo: list[Record]) -> None:
     plain = (PLAIN, PLAIN_HASHED)
     loaders = {"nas": (FUNCTION, APART, *plain), "oss": (FUNCTION, APART, *plain), "accl": (FUNCTION, APART)}
@@ -166,6 +167,7 @@ def test_every_function_switches_to_every_model_twice(demo: list[Record]) -> Non
     assert len(demo) == len(wanted) and all(record["through"] == "function" for record in demo)
 
 
+@pytest.mark.long
 def test_what_the_models_share_is_moved_once_unless_they_are_apart(demo: list[Record]) -> None:
     first, second = (fixture.file_name for fixture in TWINS)
     for record in demo:
@@ -183,6 +185,7 @@ def test_what_the_models_share_is_moved_once_unless_they_are_apart(demo: list[Re
     assert first != second
 
 
+@pytest.mark.long
 def test_switches_of_functions_have_a_table_and_lines(demo: list[Record]) -> None:
     text = "\n".join(switch_table(demo))
     assert "accl, second switch" in text and "function-apart: s" in text and "plain-function-hashed: s" in text

@@ -136,6 +136,7 @@ def test_an_instance_that_fails_or_hangs_is_told_and_the_others_load(tmp_path: P
             nursery.run([good], 5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_ended_in_the_middle_leaves_nothing(tmp_path: Path, end: signal.Signals) -> None:
     require_namespaces()

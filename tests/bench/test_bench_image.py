@@ -43,6 +43,7 @@ def records(docker_registry: DockerRegistry, tmp_path_factory: pytest.TempPathFa
     return found
 
 
+@pytest.mark.long
 def test_each_work_and_tool_has_a_record(records: list[Record]) -> None:
     done = {(r["work"], r["tool"]) for r in records if "skipped" not in r}
     here = [("push", tool) for tool in PUSHERS.values()] + [("pull", tool) for tool in PULLERS.values()]
@@ -57,12 +58,14 @@ def test_each_work_and_tool_has_a_record(records: list[Record]) -> None:
             assert record["seconds"] > 0
 
 
+@pytest.mark.long
 def test_a_push_leaves_every_layer(records: list[Record]) -> None:
     for record in records:
         if record["work"] == "push" and record["tool"] in ("hoist", "skopeo") and "skipped" not in record:
             assert record["size"] < record["layer_bytes"] < record["size"] * 1.02, record
 
 
+@pytest.mark.long
 def test_little_is_moved_for_a_change_and_for_a_second_repository(records: list[Record]) -> None:
     by_work = {record["work"]: record for record in records if "sent_bytes" in record}
     change, second = by_work["update bytes"], by_work["second"]
@@ -71,6 +74,7 @@ def test_little_is_moved_for_a_change_and_for_a_second_repository(records: list[
     assert second["sent_bytes"] < 0.01 * second["size"]
 
 
+@pytest.mark.long
 def test_memory_is_measured_at_two_sizes(records: list[Record]) -> None:
     found = {(r["of"], r["size"]): r["peak_bytes"] for r in records if r["work"] == "memory"}
     assert len(found) == 6
@@ -78,6 +82,7 @@ def test_memory_is_measured_at_two_sizes(records: list[Record]) -> None:
     assert all(20 * MIB < peak < 1024 * MIB for peak in found.values())
 
 
+@pytest.mark.long
 def test_tables_and_targets_are_made_of_them(
     records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def loads(records: list[Record], **wanted: Any) -> list[Record]:
     return [r for r in records if r["bench"] == "load" and all(r.get(key) == value for key, value in wanted.items())]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("page_cache")
 def test_a_directory_cold_and_warm(config: Config, home: Path) -> None:
     peers = installed("safetensors")
@@ -88,6 +89,7 @@ def test_a_directory_cold_and_warm(config: Config, home: Path) -> None:
     assert not list(home.glob("hoist-bench-*")), "something was left behind"
 
 
+@pytest.mark.long
 def test_a_checkpoint(config: Config, home: Path) -> None:
     options = Options(choose_peers(["torch", "torch-mmap", "safetensors"]), 1, (WARM,), home, limits=False)
     records = run_loads("nas//m/zip:v1", config, options)
@@ -117,6 +119,7 @@ def buckets(rclone_server: RcloneServer, nginx_server: NginxServer, home: Path) 
 NEED_206 = {"obstore"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("storage", ["oss", "public"])
 def test_a_bucket(storage: str, buckets: Config, home: Path) -> None:
     peers = [peer for peer in choose_peers(["all"]) if "bucket" in peer.places and peer.name != "runai-unlimited"]
@@ -137,6 +140,7 @@ def test_a_bucket(storage: str, buckets: Config, home: Path) -> None:
     assert not list(home.glob("hoist-bench-*"))
 
 
+@pytest.mark.long
 def test_streaming_peers_load_the_file(config: Config, home: Path) -> None:
     peers = installed("runai", "fastsafetensors", "tensorizer")
     records = run_loads(LOCATION, config, Options(peers, 1, (COLD,), home, limits=False))
@@ -153,6 +157,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 def test_a_peer_that_does_not_load_is_named(config: Config, home: Path, tmp_path: Path) -> None:
     # The child finds the peers by their names: a sitecustomize of its own puts them there.
     lines = ["import hoist.bench.peers as peers", "from hoist.bench.peers import Loaded, Peer"]

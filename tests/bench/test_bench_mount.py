@@ -52,6 +52,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     return found
 
 
+@pytest.mark.long
 def test_each_mount_and_work_has_a_record(records: list[Record]) -> None:
     done = {(r["mount"], r["work"]) for r in records if "skipped" not in r}
     works = {work for steps in WORKS.values() for work in steps}
@@ -64,6 +65,7 @@ def test_each_mount_and_work_has_a_record(records: list[Record]) -> None:
             assert record["whole"] and record["seconds"] > 0
 
 
+@pytest.mark.long
 def test_a_first_read_is_fetched_once_and_a_second_not_at_all(records: list[Record]) -> None:
     for record in records:
         if record.get("mount") not in OWN:
@@ -80,6 +82,7 @@ def test_a_first_read_is_fetched_once_and_a_second_not_at_all(records: list[Reco
             assert record["bytes"] == 8 * record["size"]
 
 
+@pytest.mark.long
 def test_tables_and_targets_are_made_of_them(
     records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +150,7 @@ def _memory_words(place: Place) -> list[str]:
     return [sys.executable, "-m", "hoist.bench.memory_mount", str(place.point), str(1 << 20)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("work", "number", "code"),
     [

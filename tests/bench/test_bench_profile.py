@@ -69,6 +69,7 @@ def test_stacks_of_perf_script_are_read() -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("page_cache")
 def test_a_load_is_profiled(tmp_path: Path) -> None:
     (tmp_path / "nas").mkdir()

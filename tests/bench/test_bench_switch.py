@@ -111,6 +111,7 @@ def test_what_cannot_be_measured_is_named_with_the_reason(
     assert "install-servers" in (podman_unable(config.storage("oci://localhost:5000/models")) or "")
 
 
+@pytest.mark.long
 def test_a_demo_without_a_registry_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DockerRegistry, "unavailable", lambda: "docker-registry is not installed: x")
     demo = run_demo(
@@ -120,6 +121,7 @@ def test_a_demo_without_a_registry_says_so(tmp_path: Path, monkeypatch: pytest.M
     assert switch_table(demo.records)[-1] == f"not measured: {IMAGE}: docker-registry is not installed: x"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("page_cache")
 def test_a_bucket_is_loaded_through_a_mount_and_a_cache(rclone_server: RcloneServer, tmp_path: Path) -> None:
     if not Path("/dev/fuse").exists():

@@ -23,7 +23,7 @@ from safetensors.torch import load
 from hoist.errors import UsageError
 from makers import SOURCE, write_files
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 HERE = Path(__file__).parent
 MODELS = {name: f"nas//m/{name}:v1" for name in ("one", "two", "three")}
 SCALING = {

@@ -13,6 +13,8 @@ from hoist.config import Config
 from hoist.report.verb import write_report
 from hoist.testing.browser import Browser
 
+pytest_plugins = ["report_fixtures"]
+
 EVIL = "<script>window.evil=1</script>"
 SHOWN = "[...document.querySelectorAll('main span[lang]')].filter(e => e.checkVisibility()).map(e => e.lang)"
 PAGE_COLOUR = "getComputedStyle(document.body).backgroundColor"

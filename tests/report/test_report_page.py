@@ -15,6 +15,8 @@ from hoist.report.charts import shortened
 from hoist.report.drawing import COLOUR, colours_of
 from hoist.report.verb import write_report
 
+pytest_plugins = ["report_fixtures"]
+
 MOST_BYTES = 2_000_000
 VOID = {"meta", "link", "br", "img", "input"}
 
