@@ -163,7 +163,7 @@ def completes(action: argparse.Action, what: str) -> None:
 
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
-    *("bring", "load", "fleet", "mount", "accelerate", "image", "look", "trace", "cache", "change", "collect"),
+    *("bring", "copy", "load", "fleet", "mount", "accelerate", "image", "look", "trace", "cache", "change", "collect"),
     *("advise", "facts", "deploy", "bench", "doctor", "completion"),
 )
 

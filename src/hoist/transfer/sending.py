@@ -1,4 +1,4 @@
-"""Sending the parts of staged files: what is there is left, what the storage holds is copied, the rest is sent and counted."""
+"""Sending the parts of staged files: what is there stays, what the storage holds is copied, the rest is sent and counted."""
 
 from __future__ import annotations
 
