@@ -23,8 +23,8 @@ def add_to(root: Root) -> None:
         run_copy,
         "Copy versions to other storages, verified, with the same digests",
         about=(
-            "From any kind to any kind. Only what a target lacks moves; the source is read once for all targets. Nobody sees "
-            "a version before it is whole there. A copy that was stopped goes on when it is run again."
+            "From any kind to any kind. Only what a target lacks moves; the source is read once for all targets. Nobody "
+            "sees a version before it is whole there. A copy that was stopped goes on when it is run again."
         ),
         examples=(
             "hoist copy oss//sd15/anything:v5 nas",

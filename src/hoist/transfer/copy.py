@@ -124,10 +124,11 @@ class _Copy:
         opened, manifest = self.opened, self.opened.manifest
         table = opened.table.to_bytes()
         config = opened.storage.read_blob(opened.version, manifest.config.digest, manifest.config.size)
+        self._each(lambda target: target.look(manifest))
         self._choose_passing()
         self._each(lambda target: target.begin(manifest))
-        begun = self._live()
-        self.progress.begin(f"copying {opened.version}", manifest.size * len(begun))
+        begun = sum(target.live for target in self.targets)
+        self.progress.begin(f"copying {opened.version}", manifest.size * begun)
         with Feed(opened.engine, self._stop) as feed:
             try:
                 self._pass_on()
@@ -147,9 +148,10 @@ class _Copy:
     def _choose_passing(self) -> None:
         """Images go as they are where nothing has to move for it, or where nobody else reads the source."""
         opened = self.opened
-        for target in self.targets:
+        lacking = [target for target in self.targets if target.live]
+        for target in lacking:
             found = passing(opened.storage, target.storage, opened.version, opened.manifest.digest)
-            if found is not None and (found.near or len(self.targets) == 1):
+            if found is not None and (found.near or len(lacking) == 1):
                 target.passing = found
 
     def _pass_on(self) -> None:

@@ -27,7 +27,7 @@ def is_small(entry: FileEntry) -> bool:
 
 def batches_of(files: Sequence[FileEntry], index: PackIndex) -> Iterator[Batch]:
     """The small files: those of each pack, then the others, some dozen MiB at a time."""
-    packed = set()
+    packed: set[str] = set()
     for pack in index.packs:
         packed.update(file.path for file in pack.files)
         yield pack, pack.files

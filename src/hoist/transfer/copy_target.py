@@ -83,16 +83,18 @@ class Target:
                 self.error = error
         self.stop.set()
 
+    def look(self, manifest: Manifest) -> None:
+        """See whether the version is there. Raises what a storage may."""
+        with suppress(VersionNotFound):
+            self.already = self.storage.read_manifest(self.version) == manifest.data
+
     def begin(self, manifest: Manifest) -> None:
         """Claim the label, unless the version is there. Raises Conflict, and what a storage may."""
-        with suppress(VersionNotFound):
-            if self.storage.read_manifest(self.version) == manifest.data:
-                self.already = True
-                return
+        if self.already:
+            return
         replace = self._options.replace_unfinished
-        if self.storage.occupied(self.version, replace_unfinished=replace) and self.passing:
-            self.passing.target.is_done(self.version, manifest.digest)
         if self.passing:
+            self.passing.target.is_done(self.version, manifest.digest)
             return
         self._publication = self.storage.begin(self.version, manifest.digest, replace_unfinished=replace)
         self._publication.expect(manifest.files)
