@@ -228,7 +228,7 @@ def test_two_copies_at_once_make_one_version(kind: str, place: Opener, tmp_path:
         both = list(pool.map(lambda _: copy(source, target)[0], range(2)))
     # One may find that the other ended just now; run again, it finds the version.
     assert any(each.error is None for each in both)
-    assert all(each.error is None or isinstance(each.error, Conflict) for each in both)
+    assert all(each.error is None or isinstance(each.error, Conflict) for each in both), both
     assert versions(target) == [Version("m/one", "v1")]
     assert copy(source, target)[0].already
     right(target)

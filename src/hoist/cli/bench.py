@@ -33,6 +33,7 @@ def add_to(root: Root) -> None:
     herd.add_herd(commands)
     compare_fleet.add_fleet(commands)
     compare_fleet.add_nfs(commands)
+    compare_fleet.add_copy(commands)
     compare.add_profile(commands)
     compare.add_targets(commands)
     measure.add_table(commands)

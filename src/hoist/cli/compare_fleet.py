@@ -71,6 +71,22 @@ def add_nfs(commands: Commands) -> None:
     _add_common(parser, repeat=5)
 
 
+def add_copy(commands: Commands) -> None:
+    """Add `bench copy`."""
+    parser = add_command(
+        commands,
+        "copy",
+        run_copy,
+        "Measure copies between storages beside rclone, on a radosgw of its own",
+        about="Bucket to bucket, a version with one changed file, and one source to three targets. Everything lies in\n"
+        "memory and in a temporary folder, and goes with it.",
+        examples=("hoist bench copy --record figures.jsonl", "hoist bench copy --size 256MiB --repeat 1"),
+    )
+    parser.add_argument("--size", default="2GiB", metavar="SIZE", help="of the model (default: 2GiB)")
+    parser.add_argument("--no-rclone", action="store_true", help="do not measure rclone")
+    _add_common(parser, repeat=3)
+
+
 def _add_common(parser: Parser, repeat: int) -> None:
     add = parser.add_argument
     shown = f"runs, of which medians are shown (default: {repeat})"
@@ -137,6 +153,21 @@ def run_nfs(args: Namespace) -> int:
     options = Options(parse_size(args.size), args.repeat, Path(args.folder) if args.folder else None)
     records = run(options, _teller(args, lambda r: f"{r['what']}: {r['bytes_per_second'] / 1e6:,.0f} MB/s"))
     return _finish(args, records, nfs_targets)
+
+
+def run_copy(args: Namespace) -> int:
+    """Measure, and show the targets."""
+    from pathlib import Path
+
+    from hoist.bench.copy import Options, run_copies
+    from hoist.bench.copy_targets import copy_targets
+    from hoist.config import parse_size
+
+    check_repeat(args)
+    folder = Path(args.folder) if args.folder else None
+    options = Options(parse_size(args.size), args.repeat, not args.no_rclone, folder)
+    tell = _teller(args, lambda r: f"{r['work']}, {r['way']}: {show_seconds(r['seconds'])}")
+    return _finish(args, run_copies(options, tell), copy_targets)
 
 
 def _teller(args: Namespace, line: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
