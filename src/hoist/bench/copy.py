@@ -30,8 +30,8 @@ from hoist.verbs import collect, copy, publish, remove
 Record = dict[str, Any]
 _NAME = "hoist-bench/copy"
 _FILES, _CHANGED_FILE = 50, "07.safetensors"
-_FILES_SHARE = 8
-"""The model of many files is this part of the large one."""
+# The model of many files is this part of the large one, but none of its files is a small one.
+_FILES_SHARE, _LEAST_FILE = 8, 4 << 20
 # What Hoist does at once: parts of one file on their way out, of some files.
 _AT_ONCE = 8
 _SETTLE_SECONDS = 10.0
@@ -95,7 +95,7 @@ class _Bench:
 
     def _update(self) -> None:
         """One changed file of many."""
-        folder, each = self._home / "many", self._options.size // _FILES_SHARE // _FILES
+        folder, each = self._home / "many", max(_LEAST_FILE, self._options.size // _FILES_SHARE // _FILES)
         for number in range(_FILES):
             write_bf16(folder / f"{number:02}.safetensors", each, number)
         publish(folder, f"here//{_NAME}:many-1", config=self._config)
