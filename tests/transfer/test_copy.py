@@ -28,14 +28,14 @@ from storage_fixtures import OpenOn
 pytest_plugins = ["storage_fixtures"]
 MIB = 1 << 20
 KINDS = ("directory", "radosgw", "registry", "layout")
-# Empty, small, of middling size, and two that go in parts; one content twice.
+# Empty, small, of middling size, and one that goes in parts; one content twice.
 FILES = {
     "config.json": b"{}",
     "empty": b"",
     "again/config.json": b"{}",
     "middle.bin": noise(2 * MIB, 1),
-    "unet/weights.bin": noise(21 * MIB, 2),
-    "vae/weights.bin": noise(17 * MIB, 3),
+    "unet/weights.bin": noise(18 * MIB, 2),
+    "vae/weights.bin": noise(5 * MIB, 3),
 }
 Opener = Callable[[str], Storage]
 
@@ -78,7 +78,7 @@ def versions(storage: Storage) -> list[Version]:
     return list(storage.versions())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["directory", "radosgw", "registry"])
 def test_from_any_kind_to_all_kinds_the_source_is_read_once(kind: str, place: Opener, tmp_path: Path) -> None:
     source = place(kind)
     digest = publish(write_files(tmp_path / "src", FILES), source).digest
@@ -117,33 +117,33 @@ def test_an_image_goes_to_another_place_as_it_is_and_within_one_by_mounting(
 @pytest.mark.parametrize("kind", ["directory", "radosgw", "registry"])
 def test_of_a_new_version_only_the_changed_file_moves(kind: str, place: Opener, tmp_path: Path) -> None:
     source, target = memory_storage(), place(kind)
-    files = {f"{number:02}.bin": noise(5 * MIB, number) for number in range(10)}
+    files = {f"{number:02}.bin": noise(3 * MIB, number) for number in range(8)}
     publish(write_files(tmp_path / "one", files), source, "m/one:v1")
     copy(source, target)
-    files["03.bin"] = noise(5 * MIB, 99)
+    files["03.bin"] = noise(3 * MIB, 99)
     publish(write_files(tmp_path / "two", files), source, "m/one:v2")
     counted = Counting(source)
     second = parse_reference("m/one:v2")
     outlook = look_ahead(opened(source, second), target, None)
     (done,) = copy(counted, target, reference=second)
     assert done.error is None
-    assert done.sent_bytes == outlook.send_bytes == 5 * MIB
-    assert done.copied_bytes == outlook.copy_bytes == 45 * MIB
-    assert counted.bytes["read_into"] <= 5 * MIB * 1.02
+    assert done.sent_bytes == outlook.send_bytes == 3 * MIB
+    assert done.copied_bytes == outlook.copy_bytes == 21 * MIB
+    assert counted.bytes["read_into"] <= 3 * MIB * 1.02
     right(target, second)
 
 
 def test_blocks_of_a_neighbour_version_are_copied_inside_a_bucket(place: Opener, tmp_path: Path) -> None:
     source, target = memory_storage(), place("radosgw")
-    data = bytearray(noise(48 * MIB, 5))
+    data = bytearray(noise(34 * MIB, 5))
     publish(write_files(tmp_path / "one", {"w.bin": bytes(data)}), source, "m/one:v1")
     copy(source, target)
-    data[40 * MIB : 40 * MIB + 5] = b"other"
+    data[30 * MIB : 30 * MIB + 5] = b"other"
     publish(write_files(tmp_path / "two", {"w.bin": bytes(data)}), source, "m/one:v2")
     second = parse_reference("m/one:v2")
     (done,) = copy(source, target, reference=second)
     assert done.sent_bytes <= 16 * MIB
-    assert done.sent_bytes + done.copied_bytes == 48 * MIB
+    assert done.sent_bytes + done.copied_bytes == 34 * MIB
     right(target, second)
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_source_is_refused_and_nothing_is_visible(place: Opener, tmp_p
     assert isinstance(source, TreeStorage)
     path = source.objects.root / layout.file_key(Version("m/one", "v1"), "unet/weights.bin")  # type: ignore[attr-defined]
     with path.open("r+b") as file:
-        file.seek(20 * MIB)
+        file.seek(17 * MIB)
         file.write(b"damage")
     targets = [place(kind) for kind in KINDS]
     for each, target in zip(copy(source, *targets, tags=["stable"]), targets, strict=True):
@@ -247,7 +247,7 @@ def test_passing_errors_of_either_side_are_tried_again(tmp_path: Path) -> None:
 def test_bounded_memory_and_targets_that_go_at_their_own_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two pieces only, and parts of all targets cut anew, nobody waits for ever."""
     source = memory_storage()
-    publish(write_files(tmp_path / "src", FILES | {"more.bin": noise(40 * MIB, 7)}), source)
+    publish(write_files(tmp_path / "src", FILES | {"more.bin": noise(34 * MIB, 7)}), source)
     monkeypatch.setattr(feed.Feed.__init__, "__defaults__", (18 * MIB,))
     slow = Faulty(memory_storage(), fail=0.3, only=frozenset({"put_part"}), seed=5)
     layout_target = open_storage(StorageConfig("l", f"oci-layout://{tmp_path / 'l'}"), {"HOME": str(tmp_path)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from hoist.config import Config
 from hoist.errors import HoistError, UsageError
@@ -29,28 +30,57 @@ def copy_all(
     """See `hoist.verbs.copy`. Locations that name one version of one storage are copied once."""
     where = [parse_location(text) for text in dict.fromkeys(locations)]
     _check(where, storages, tags)
-    limits = config.engine
     results: list[Copied] = []
     with ExitStack() as stack:
-        targets = [stack.enter_context(connect(address, config)[0]) for address in dict.fromkeys(storages)]
-        for location in where:
-            source, engine = connect(location.storage, config)
-            with source:
-                # Past the host cache: what is only passed on would push out what is used.
-                opened = open_version(source, location.reference, engine)
-                if dry_run:
-                    results += [_outlook(opened, target, config) for target in targets]
-                    continue
-                named = location.reference.label
-                options = Options(
-                    [*dict.fromkeys([*tags, *([named] if named and named != opened.version.label else [])])],
-                    replace_unfinished,
-                    limits.uploads,
-                    limits.retry_seconds,
-                    limits.max_bandwidth,
-                )
-                results += copy_version(opened, targets, options, progress)
+        # All before anything moves: a version that is missing is told at once.
+        sources = [stack.enter_context(_open(location, config)) for location in where]
+        targets = {address: _connect(address, config, stack) for address in dict.fromkeys(storages)}
+        up = [target for target in targets.values() if isinstance(target, Storage)]
+        for location, opened in zip(where, sources, strict=True):
+            if dry_run:
+                found = [_outlook(opened, target, config) for target in up]
+            else:
+                found = copy_version(opened, up, _options(location, opened, tags, replace_unfinished, config), progress)
+            those = iter(found)
+            results += [
+                _failed(opened, address, target, dry_run) if isinstance(target, HoistError) else next(those)
+                for address, target in targets.items()
+            ]
     return results
+
+
+def _open(location: Location, config: Config) -> OpenedVersion:
+    """A version to copy, past the host cache: what is only passed on would push out what is used."""
+    source, engine = connect(location.storage, config)
+    try:
+        return open_version(source, location.reference, engine)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _connect(address: str, config: Config, stack: ExitStack) -> Storage | HoistError:
+    """A target, or why it cannot be had; what is no storage at all is raised."""
+    try:
+        return stack.enter_context(connect(address, config)[0])
+    except UsageError:
+        raise
+    except HoistError as error:
+        return error
+
+
+def _options(
+    location: Location, opened: OpenedVersion, tags: Sequence[str], replace_unfinished: bool, config: Config
+) -> Options:
+    limits, named = config.engine, location.reference.label
+    along = [named] if named and named != opened.version.label else []
+    return Options(
+        [*dict.fromkeys([*tags, *along])],
+        replace_unfinished,
+        limits.uploads,
+        limits.retry_seconds,
+        limits.max_bandwidth,
+    )
 
 
 def _check(where: Sequence[Location], storages: Sequence[str], tags: Sequence[str]) -> None:
@@ -70,24 +100,27 @@ def _check(where: Sequence[Location], storages: Sequence[str], tags: Sequence[st
 
 
 def _outlook(opened: OpenedVersion, target: Storage, config: Config) -> Copied:
-    manifest = opened.manifest
     send = copied = 0
-    already, error = False, None
+    already = False
+    error: HoistError | None = None
     try:
         found = look_ahead(opened, target, config.engine.uploads)
         send, copied, already = found.send_bytes, found.copy_bytes, found.already
     except HoistError as refused:
         error = refused
+    plain = _failed(opened, target.address, error, dry_run=True)
+    return replace(plain, sent_bytes=send, copied_bytes=copied, already=already)
+
+
+def _failed(opened: OpenedVersion, address: str, error: HoistError | None, dry_run: bool) -> Copied:
+    manifest = opened.manifest
     return Copied(
         source=f"{opened.storage.address}//{opened.version}",
-        storage=target.address,
+        storage=address,
         version=opened.version,
         digest=manifest.digest,
         files=len(manifest.files),
         size=manifest.size,
-        sent_bytes=send,
-        copied_bytes=copied,
-        already=already,
         error=error,
-        dry_run=True,
+        dry_run=dry_run,
     )
