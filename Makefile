@@ -27,9 +27,11 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_OPTIONS)
 
 check: $(VENV)/.test
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 	$(BIN)/mypy
+	@# Each example is a program of its own, and each has a handler.py.
+	for example in examples/*/; do $(BIN)/mypy $$example || exit 1; done
 
 bench: $(VENV)/.bench
 	@scripts/install-servers.sh

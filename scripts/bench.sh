@@ -36,6 +36,12 @@ rm -f "$herd"
 echo "== herd: hoist bench herd"
 "$hoist" bench herd --repeat "${REPEAT:-3}" --record "$herd" --plot benchmarks/herd.svg ${FOLDER:+--folder "$FOLDER"}
 
+# The simulator beside that herd, and how long it takes itself.
+"$hoist" simulate --validate "$herd" --markdown benchmarks/simulator.md
+simulator=benchmarks/records/$day-simulate.jsonl
+rm -f "$simulator"
+"$hoist" simulate --timing --record "$simulator"
+
 # The accelerator: a herd of 16 cold instances before a slow origin, and what it costs when it is warm.
 accelerator=benchmarks/records/$day-accelerator.jsonl
 rm -f "$accelerator"

@@ -35,7 +35,7 @@ LAYERS = (
     ("function",),
     ("verbs",),
     ("testing",),
-    ("bench", "checkup"),
+    ("bench", "checkup", "integrations"),
     ("advise",),
     ("deploy",),
     ("cli",),

@@ -66,25 +66,62 @@ class Zygote:
 
         `nobody`: as that user, who may do nothing; for root only.
         """
-        assert self._process.stdin
-        assert self._process.stdout
+        out, error, order = self._order(home, env, words)
+        code, seconds = self._ask({**order, "kill": kill, "nobody": nobody})
+        ended = _ended(code, seconds, out, error)
+        assert "Traceback" not in ended.error, ended.error
+        assert "internal error" not in ended.error, ended.error
+        return ended
+
+    def start(self, home: Path, env: Mapping[str, str], *words: str) -> Started:
+        """Start `hoist WORDS`, which goes on while others run; it ends with this zygote at the latest."""
+        out, error, order = self._order(home, env, words)
+        pid, _ = self._ask({**order, "start": True})
+        return Started(self, int(pid), out, error)
+
+    def end(self, started: Started, number: int, seconds: float) -> Ended:
+        """Send what was started a signal (0: none), and wait; SIGKILL comes after so many seconds."""
+        code, took = self._ask({"pid": started.pid, "signal": number, "kill": seconds})
+        return _ended(code, took, started.out, started.error)
+
+    def _order(self, home: Path, env: Mapping[str, str], words: tuple[str, ...]) -> tuple[Path, Path, dict[str, Any]]:
         self._count += 1
         out, error = self._folder / f"{self._count}.out", self._folder / f"{self._count}.error"
         for each in (out, error):
             # A kill can come before the child makes them.
             each.touch()
         given = {"PATH": os.environ["PATH"], "HOME": str(home), **env}
-        order = {"words": words, "env": given, "cwd": str(home), "kill": kill, "nobody": nobody}
-        order |= {"out": str(out), "error": str(error)}
+        order = {"words": words, "env": given, "cwd": str(home), "kill": None, "nobody": False, "start": False}
+        return out, error, order | {"out": str(out), "error": str(error)}
+
+    def _ask(self, order: Mapping[str, Any]) -> tuple[int, float]:
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         code, seconds = json.loads(self._process.stdout.readline())
-        ended = Ended(code, seconds, out.read_text(), error.read_text())
-        out.unlink()
-        error.unlink()
-        assert "Traceback" not in ended.error, ended.error
-        assert "internal error" not in ended.error, ended.error
-        return ended
+        return code, seconds
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that goes on. Its output is in files until it has ended."""
+
+    zygote: Zygote
+    pid: int
+    out: Path
+    error: Path
+
+    def end(self, number: int = signal.SIGTERM, seconds: float = 30.0) -> Ended:
+        """Send it a signal, and wait. Once only."""
+        return self.zygote.end(self, number, seconds)
+
+
+def _ended(code: int, seconds: float, out: Path, error: Path) -> Ended:
+    ended = Ended(code, seconds, out.read_text(), error.read_text())
+    out.unlink()
+    error.unlink()
+    return ended
 
 
 @dataclass(frozen=True)

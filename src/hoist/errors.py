@@ -7,12 +7,16 @@
     ├── NotFound                the thing named does not exist
     │   ├── StorageNotFound     no such storage, bucket or folder
     │   ├── VersionNotFound     no such model, version, tag or digest in a storage
-    │   └── FileNotFound        no such file in a version, or object in a storage
-    │       └── TensorNotFound  no such tensor in a file
+    │   ├── FileNotFound        no such file in a version, or object in a storage
+    │   │   └── TensorNotFound  no such tensor in a file
+    │   └── ModelUnknown        a function serves no model of that name
     ├── Conflict                somebody else's version, tag or publish stands in the way
     ├── PermissionDenied        the storage refuses these credentials
     ├── StorageUnavailable      the storage is down, slow or busy: worth retrying
     ├── StorageUnsupported      the storage cannot do this at all: not worth retrying
+    ├── Busy                    a function has no room or no turn for a model now: worth retrying
+    │   └── DeadlineExceeded    the request's time was over before its turn came
+    ├── HandlerError            a function's own code raised, or gave what cannot be used
     ├── Damaged                 bytes are not what the manifest says
     │   ├── DamagedBlock        a block at rest or on the way has the wrong digest
     │   └── InvalidManifest     a manifest or block table is malformed or lies
@@ -74,6 +78,10 @@ class TensorNotFound(FileNotFound):
     """No such tensor in a file."""
 
 
+class ModelUnknown(NotFound):
+    """A function serves no model of that name."""
+
+
 class Conflict(HoistError):
     """Somebody else's version, tag or publish stands in the way."""
 
@@ -98,6 +106,26 @@ class StorageUnsupported(HoistError):
     """The storage cannot do this at all."""
 
     exit_code = 6
+
+
+class Busy(HoistError):
+    """A function has no room or no turn for a model now: trying again later may help."""
+
+    exit_code = 6
+    retry_after: float | None = 1.0
+    """In how many seconds it is worth asking again; None where nobody knows."""
+
+
+class DeadlineExceeded(Busy):
+    """The request's time was over before its turn came."""
+
+
+class HandlerError(HoistError):
+    """A function's own code raised, or gave what cannot be used; its traceback is in the log, or the `__cause__`'s."""
+
+    exit_code = 10
+    raised: str = ""
+    """The name of the exception's type, where it raised: its text may say what no client should read."""
 
 
 class Damaged(HoistError):

@@ -1,12 +1,36 @@
-"""Metrics on a port of this host only, for Prometheus."""
+"""Metrics as Prometheus reads them, and on a port of this host only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from hoist.errors import LocalError
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def exposition(prefix: str, about: Mapping[str, tuple[str, str]], values: Mapping[str, float], digits: int = 15) -> str:
+    """The exposition format of Prometheus. `about` has each metric's type and help, in the order in which they are shown;
+    `values` has its samples by name, with labels in braces where there are some, or with what a histogram appends."""
+    samples: dict[str, list[str]] = {name: [] for name in about}
+    for key, value in values.items():
+        name = key.partition("{")[0]
+        owner = name if name in samples else name.rpartition("_")[0]
+        samples[owner].append(f"{prefix}_{key} {value:.{digits}g}")
+    lines: list[str] = []
+    for name, (kind, text) in about.items():
+        if samples[name]:
+            lines += [f"# HELP {prefix}_{name} {text}", f"# TYPE {prefix}_{name} {kind}", *samples[name]]
+    return "\n".join(lines) + "\n"
+
+
+def labelled(name: str, **labels: str) -> str:
+    """A metric's name with labels, escaped as the format wants it."""
+    pairs = [f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items()]
+    return f"{name}{{{','.join(pairs)}}}"
 
 
 class MetricsServer:
@@ -20,7 +44,7 @@ class MetricsServer:
                     return
                 body = text().encode()
                 self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                self.send_header("Content-Type", CONTENT_TYPE)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

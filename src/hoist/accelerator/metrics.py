@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
+from hoist.expose import exposition
+
 _RECENT_SECONDS = 60.0
 _CONNECTIONS = 4096
 _QUIET_SECONDS, _LINES = 10.0, 10
@@ -107,14 +109,7 @@ class Metrics:
 
     def text(self) -> str:
         """The exposition format of Prometheus."""
-        lines = []
-        values = self.values()
-        for name, (kind, about) in _HELP.items():
-            those = [(key, value) for key, value in values.items() if key.partition("{")[0] == name]
-            if those:
-                lines += [f"# HELP hoist_accelerator_{name} {about}", f"# TYPE hoist_accelerator_{name} {kind}"]
-                lines += [f"hoist_accelerator_{key} {value:.15g}" for key, value in those]
-        return "\n".join(lines) + "\n"
+        return exposition("hoist_accelerator", _HELP, self.values())
 
     def _client(self, address: str) -> None:
         # A local client of a unix socket has no address that tells it from others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hoist.advise.advice import Advice, advise
 from hoist.advise.facts import Facts, given_facts, known_facts
 from hoist.advise.function_compute import read_function
 from hoist.advise.model import model_fields
-from hoist.advise.scenario import make_scenario, parse_fields, read_scenario
+from hoist.advise.scenario import Scenario, make_scenario, parse_fields, read_scenario
 from hoist.config import Config, load_config
 from hoist.errors import UsageError
 
@@ -48,6 +49,41 @@ def advice(
     NotFound, and with a location what a storage may.
     """
     config = config or load_config()
+    case = read_case(
+        location,
+        scenario=scenario,
+        s_yaml=s_yaml,
+        resource=resource,
+        facts=facts,
+        given=given,
+        config=config,
+        fields=fields,
+    )
+    return advise(case.scenario, case.facts, source=case.source, notes=case.notes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is judged, and by which facts; `source` is the location it was read from, `notes` what a reader should know."""
+
+    scenario: Scenario
+    facts: Facts
+    source: str
+    notes: tuple[str, ...]
+
+
+def read_case(
+    location: str | None,
+    *,
+    scenario: str | Path | Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
+    config: Config,
+    s_yaml: str | Path | None = None,
+    resource: str | None = None,
+    facts: Iterable[str | Path] = (),
+    given: Mapping[str, Any] | None = None,
+) -> Case:
+    """The case that `advice` and simulations are about, of all that says something of it. Raises as `advice`."""
     known = all_facts(facts, given, config)
     values: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
@@ -73,4 +109,4 @@ def advice(
         # What is said of it wins over what it says.
         values = model_fields(model, config) | values
     made = make_scenario(values, known)
-    return advise(made, known, source=model or "", notes=notes)
+    return Case(made, known, model or "", notes)

@@ -89,8 +89,9 @@ def run_advise(args: Namespace) -> int:
         s_yaml=args.s_yaml,
         resource=args.resource,
         facts=args.facts,
-        given=_given(args.fact),
-        **_fields(args),
+        given=given_facts(args.fact),
+        mode=_mode(args),
+        **case_fields(args),
     )
     if args.json:
         from hoist.advise.document import advice_document
@@ -103,16 +104,22 @@ def run_advise(args: Namespace) -> int:
     return 0
 
 
-def _fields(args: Namespace) -> dict[str, Any]:
+def _mode(args: Namespace) -> str | None:
     from hoist.errors import UsageError
 
     if len(set(args.mode)) > 1:
         raise UsageError(f"--mode is given as {' and as '.join(args.mode)}: give one; compare two by running it twice")
+    return args.mode[0] if args.mode else None
+
+
+def case_fields(args: Namespace) -> dict[str, Any]:
+    """What the options of `add_fields` say; None for those that were not given."""
     names = [name.replace("-", "_") for name, _, _ in _OPTIONS]
-    return {"mode": args.mode[0] if args.mode else None, **{name: getattr(args, name) for name in names}}
+    return {name: getattr(args, name) for name in names}
 
 
-def _given(words: list[str]) -> dict[str, str]:
+def given_facts(words: list[str]) -> dict[str, str]:
+    """Those of --fact ID=VALUE. Raises UsageError."""
     from hoist.errors import UsageError
 
     found = {}

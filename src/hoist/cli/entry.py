@@ -22,7 +22,14 @@ INTERNAL = 70
 BROKEN_PIPE = 141
 # Verbs that start servers and mounts of their own, which are not to be left behind.
 _ORDERLY = ("bench", "demo")
-_EXTRAS = {"torch": "torch", "numpy": "torch", "ray": "ray", "ruamel": "deploy"}
+_EXTRAS = {
+    "torch": "torch",
+    "numpy": "torch",
+    "ray": "ray",
+    "ruamel": "deploy",
+    "starlette": "serve",
+    "uvicorn": "serve",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -163,8 +163,22 @@ def completes(action: argparse.Action, what: str) -> None:
 
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
-    *("bring", "copy", "load", "fleet", "mount", "accelerate", "image", "look", "trace", "cache", "change", "collect"),
-    *("advise", "facts", "deploy", "bench", "doctor", "completion"),
+    *(
+        "bring",
+        "copy",
+        "load",
+        "serve",
+        "fleet",
+        "mount",
+        "accelerate",
+        "image",
+        "look",
+        "trace",
+        "cache",
+        "change",
+        "collect",
+    ),
+    *("advise", "simulate", "facts", "deploy", "bench", "doctor", "completion"),
 )
 
 

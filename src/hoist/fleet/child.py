@@ -16,12 +16,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 from hoist.config import become
 from hoist.errors import HoistError, LocalError, UsageError
 from hoist.fleet.model import Meter, Model, Tell, load_only
+from hoist.fleet.named import find_named
 
 _F_SETSIG = 10
 _CLONE_NEWNET = 0x40000000
@@ -93,19 +93,9 @@ def find_function(name: str | None) -> Callable[[Model], Any]:
     """The function that `MODULE:FUNCTION` names. Raises UsageError."""
     if name is None:
         return load_only
-    module, _, path = name.partition(":")
-    try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and module.startswith(error.name):
-            raise UsageError(
-                f"there is no module {error.name!r} for the function {name}: is it on PYTHONPATH?"
-            ) from None
-        raise
-    for part in path.split("."):
-        found = getattr(found, part, None)
+    found = find_named(name)
     if not callable(found):
-        raise UsageError(f"the module {module!r} has no function {path!r}")
+        raise UsageError(f"{name} is no function")
     return found  # type: ignore[no-any-return]
 
 

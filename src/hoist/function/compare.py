@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from hoist.function.trace import PHASES, Phase, Trace
 
@@ -47,4 +48,5 @@ def _total(trace: Trace) -> Phase:
 
 
 def _ratio(before: float | None, after: float | None) -> float | None:
-    return after / before if before and after is not None else None
+    # A time too short to divide by has an endless bandwidth, which is no times another.
+    return after / before if before and after is not None and isfinite(before) else None

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 
+from hoist.expose import exposition
+
 _HELP = {
     "operations_total": ("counter", "requests of the kernel, by kind"),
     "operation_seconds_total": ("counter", "time from a request to its answer, by kind"),
@@ -90,14 +92,8 @@ class Metrics:
 
     def text(self) -> str:
         """The exposition format of Prometheus."""
-        lines = []
-        values = self.values()
-        for name, (kind, about) in _HELP.items():
-            those = [(key, value) for key, value in values.items() if key.partition("{")[0] == name]
-            if those or (kind == "counter" and name not in _LABELLED):
-                lines += [f"# HELP hoist_mount_{name} {about}", f"# TYPE hoist_mount_{name} {kind}"]
-                lines += [f"hoist_mount_{key} {value:.10g}" for key, value in those or [(name, 0.0)]]
-        return "\n".join(lines) + "\n"
+        zeros = {name: 0.0 for name, (kind, _) in _HELP.items() if kind == "counter" and name not in _LABELLED}
+        return exposition("hoist_mount", _HELP, zeros | dict(self.values()), digits=10)
 
 
 _LABELLED = (

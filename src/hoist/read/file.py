@@ -88,6 +88,12 @@ class VerifiedFile(io.RawIOBase):
         self._at = base + offset
         return self._at
 
+    def readall(self) -> bytes:
+        """The rest of the file in one go, so that its blocks come in parallel."""
+        data = self._reader.read(self._at, self._reader.source.size) if self._at < self._reader.source.size else b""
+        self._at += len(data)
+        return data
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
         data = self._reader.read(self._at, self._at + len(view))

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import LocalError
-from hoist.memory import prefer_large_pages
+from hoist.memory import Memory, prefer_large_pages
 from hoist.pagecache import cached_fraction
 from hoist.read.cache.file import CachedFile
 from hoist.read.source import Source, local_error
@@ -118,7 +118,7 @@ def map_cached(source: Source, cached: CachedFile) -> MappedFile:
 def _map(fd: int, path: Path, size: int) -> mmap.mmap:
     """A private mapping; the descriptor is closed if there is none. Raises LocalError."""
     try:
-        memory = mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        memory = Memory(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:
         os.close(fd)
         raise LocalError(f"cannot map {path}: {error.strerror}") from None

@@ -6,6 +6,7 @@ system call for megabytes, with the interpreter lock released, and nothing copie
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 import ssl
@@ -133,7 +134,9 @@ class Exchange:
             data = response.fp.read1(min(_BUFFERED_BYTES, len(view)))
         except TimeoutError:
             return -1
-        view[: len(data)] = data
+        if data:
+            # A copy without the interpreter lock: a first touch of memory may wait for the system to find a large page.
+            ctypes.memmove(ctypes.addressof(ctypes.c_char.from_buffer(view)), data, len(data))
         return len(data)
 
     def _receive_plain(self, view: memoryview, seconds: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hoist.errors import InvalidFile
-from hoist.model.formats.archive import PICKLE_MAGIC, ZIP_MAGIC, Entry, data_range, read_archive
+from hoist.model.formats.archive import PICKLE_MAGIC, ZIP_MAGIC, data_range, read_archive
 from hoist.read.file import RangeReader, VerifiedFile
 from hoist.read.plan import Request
 from hoist.read.sink import Sink
@@ -19,13 +19,16 @@ from hoist.storage.base import OnBytes
 from hoist.tensors.device import torch_device, view_tensor
 from hoist.tensors.dtypes import cast_dtype
 from hoist.tensors.index import CHECKPOINT_SUFFIXES, Filenames, find_weights
-from hoist.tensors.place import Loading, Placed
+from hoist.tensors.place import Loading
 from hoist.tensors.rebuild import Outliner, Rebuilder
 from hoist.tensors.unpickle import StorageRef, unpickle
 
 _HEADER_BYTES = 30
 _BYTE_ORDER = "byteorder"
 _BYTE_ORDER_BYTES = 16
+_DATA_ALIGNMENT = 64
+Memory = Callable[[int, int], torch.Tensor]
+Read = Callable[[int, int], bytes]
 
 
 def load_checkpoint(
@@ -94,13 +97,48 @@ class Checkpoint:
 
     def load(self, loading: Loading) -> Any:
         """Fetch every storage and rebuild the object. Raises DamagedBlock, InvalidFile, and what a storage may."""
-        spans = self._spans()
-        headers = _Headers([begin for begin, _ in spans.values()])
-        (placed,) = loading.fetch([(self._reader.source, list(spans.values()))], headers.before)
-        flats = {name: self._flat(name, limit, placed, headers) for name, (_, limit) in spans.items()}
+        spans = self.spans()
+        headers = _Headers([begin for begin, _ in spans])
+        (placed,) = loading.fetch([(self._reader.source, spans)], headers.before)
+
+        def at(begin: int, end: int) -> torch.Tensor:
+            return view_tensor(placed.flat, placed.plan.locate(begin, end), end - begin, torch.uint8, (end - begin,))
+
+        def read(begin: int, end: int) -> bytes:
+            seen = headers.seen.get(begin)
+            return seen if seen is not None else self._reader.read(begin, end)
+
+        return self.rebuild(at, read, loading.device, loading.dtype)
+
+    def spans(self) -> list[tuple[int, int]]:
+        """The ranges of the file that its tensors need, each a storage with what describes it."""
+        return list(self._spans().values())
+
+    def likely_data(self) -> list[tuple[int, int]]:
+        """Where in their spans the storages' data should lie: what they are sure to lie in is read from the file only."""
+        found = []
+        for name, (_, limit) in self._spans().items():
+            size = self._archive.entry(name).size
+            # torch aligns data, and what it writes behind them is shorter than that.
+            begin = (limit - size) // _DATA_ALIGNMENT * _DATA_ALIGNMENT
+            found.append((begin, begin + size))
+        return found
+
+    def rebuild(self, at: Memory, read: Read, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+        """The object, over memory that holds its spans: `at` gives bytes of the file there, `read` reads them from it.
+
+        Raises InvalidFile.
+        """
+        flats = {}
+        for name, (_, limit) in self._spans().items():
+            entry = self._archive.entry(name)
+            begin, end = data_range(entry, read, self._reader.source.size)
+            if end > limit:
+                raise InvalidFile(f"{self.name}: lying zip checkpoint: entry {entry.name!r} runs into the next")
+            flats[name] = at(begin, end) if end > begin else torch.empty(0, dtype=torch.uint8, device=device)
         self._refuse_other_byte_order(flats.pop(_BYTE_ORDER, None))
         storages = {name.removeprefix("data/"): flat for name, flat in flats.items()}
-        return unpickle(self._pickle, Rebuilder(storages, loading.device, loading.dtype), self.name)
+        return unpickle(self._pickle, Rebuilder(storages, device, dtype), self.name)
 
     def _note(self, storage: StorageRef) -> None:
         """The first pass over the pickle only learns which storages and tensors there are."""
@@ -129,21 +167,6 @@ class Checkpoint:
             raise InvalidFile(
                 f"{self.name} was saved on a {order!r}-endian machine: load it once with torch, and save it again"
             )
-
-    def _flat(self, name: str, limit: int, placed: Placed, headers: _Headers) -> torch.Tensor:
-        entry = self._archive.entry(name)
-        begin, end = self._data_range(entry, headers)
-        if end > limit:
-            raise InvalidFile(f"{self.name}: lying zip checkpoint: entry {entry.name!r} runs into the next")
-        at = placed.plan.locate(begin, end)
-        return view_tensor(placed.flat, at, end - begin, torch.uint8, (end - begin,))
-
-    def _data_range(self, entry: Entry, headers: _Headers) -> tuple[int, int]:
-        def read(begin: int, end: int) -> bytes:
-            seen = headers.seen.get(begin)
-            return seen if seen is not None else self._reader.read(begin, end)
-
-        return data_range(entry, read, self._reader.source.size)
 
     def _refuse_legacy(self) -> None:
         magic = self._reader.read(0, len(ZIP_MAGIC))

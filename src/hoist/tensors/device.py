@@ -25,7 +25,10 @@ class Destination(Protocol):
     """Memory of one file's plan on a device. `flat` is all of it, as bytes."""
 
     flat: torch.Tensor
-    sink: Sink
+
+    @property
+    def sink(self) -> Sink:
+        """Where the engine puts the bytes."""
 
     def finish(self) -> None:
         """Wait until every committed byte is in `flat`."""
@@ -89,7 +92,6 @@ class StagedDestination:
     def __init__(self, size: int, device: torch.device, staging: Staging) -> None:
         self._cuda = device.type == "cuda"
         self._staging = staging
-        self.sink: Sink = self
         try:
             self.flat = torch.empty(max(1, size), dtype=torch.uint8, device=device)
             self._stream = torch.cuda.Stream(device) if self._cuda else None  # type: ignore[no-untyped-call]
@@ -99,6 +101,11 @@ class StagedDestination:
             # The allocation may be memory that work on the caller's stream still uses.
             self._stream.wait_stream(torch.cuda.current_stream(device))
         self._taken: dict[int, torch.Tensor] = {}
+
+    @property
+    def sink(self) -> Sink:
+        """Itself; not kept, as a cycle would keep the memory until Python looks for those."""
+        return self
 
     def acquire(self, request: Request) -> memoryview:
         slot = self._staging.take(pinned=self._cuda)

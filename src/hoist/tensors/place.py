@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from threading import Event
 
 import torch
 
@@ -21,7 +22,11 @@ from hoist.storage.base import OnBytes
 from hoist.tensors.device import Destination, Staging, make_destination
 
 _NEARLY_WHOLE = 0.9
+# Where parts are in memory already, hardly any of them is worth reading again.
+_SURELY_WHOLE = 0.98
 MakeDestination = Callable[[int, torch.device, Staging], Destination]
+Scatter = Callable[[Source, list[tuple[int, int]]], tuple[Plan, Destination]]
+"""How the ranges of a file are asked for that is not mapped, and the memory of each, where one for all will not do."""
 OnPhase = Callable[[str], None]
 """Told when a phase of a load begins: `transfer` (memory, copies to a device), `fetch`, `deserialize`."""
 
@@ -32,7 +37,7 @@ def no_phase(name: str) -> None:
 
 @dataclass(frozen=True)
 class Loading:
-    """How to load: the engine, the device, the dtype to cast floating tensors to, and who is told of what."""
+    """How to load: the engine, the device, the dtype to cast floating tensors to, who is told of what, and what ends it."""
 
     engine: Engine
     device: torch.device
@@ -40,11 +45,13 @@ class Loading:
     on_bytes: OnBytes | None = None
     on_phase: OnPhase = no_phase
     make: MakeDestination = make_destination
+    scatter: Scatter | None = None
+    stop: Event | None = None
 
     def fetch(self, wanted: Iterable[tuple[Source, list[tuple[int, int]]]], peek: Peek | None = None) -> list[Placed]:
         """Fetch ranges of several files, all at once; `peek` stands before the sinks, if somebody wants to look.
 
-        Raises DamagedBlock, LocalError, and what a storage may.
+        Raises DamagedBlock, LocalError, Cancelled once `stop` is set, and what a storage may.
         """
         wanted = list(wanted)
         with ExitStack() as stack:
@@ -74,7 +81,7 @@ class Loading:
             for through_cache, teller in ((False, self), (True, replace(self, on_bytes=None))):
                 those = [each for each, file in zip(placed, cached, strict=True) if bool(file) is through_cache]
                 wants = [want for each in those for want in teller._wants(each, peek)]
-                deliver(wants, self.engine, on_bytes=teller.on_bytes)
+                deliver(wants, self.engine, on_bytes=teller.on_bytes, stop=self.stop)
             self.on_phase("transfer")
             for each in placed:
                 each.finish()
@@ -100,9 +107,11 @@ class Loading:
             found.append(cached)
             if cached:
                 stack.enter_context(cached)
-                plan = plan_ranges(source.blocks, _rounded(source, ranges), source.traits.request_bytes, in_place=True)
+                plan = plan_ranges(
+                    source.blocks, self._rounded(source, ranges), source.traits.request_bytes, in_place=True
+                )
                 wants.append((Want(source, plan), cached))
-        left_out = fill_all(wants, self.engine, self.on_bytes)
+        left_out = fill_all(wants, self.engine, self.on_bytes, self.stop)
         return [None if each in left_out else each for each in found]
 
     def _wants(self, placed: Placed, peek: Peek | None) -> list[Want]:
@@ -134,7 +143,9 @@ class Loading:
         chosen = direct_source(source) if self.engine.config.direct else source
         mapped = map_cached(source, cached) if cached else self._map(source, turn) if chosen is source else None
         if mapped:
-            ranges = _rounded(source, ranges)
+            ranges = self._rounded(source, ranges)
+        elif self.scatter:
+            return Placed(chosen, *self.scatter(chosen, ranges), None)
         plan = plan_ranges(source.blocks, ranges, source.traits.request_bytes, in_place=mapped is not None)
         if mapped:
             return Placed(mapped.source, plan, MappedDestination(mapped), mapped)
@@ -148,12 +159,12 @@ class Loading:
         trusted = TrustedFiles(self.engine.config.trusted) if self.engine.config.trusted else None
         return map_file(source, path, trusted, turn) if path else None
 
-
-def _rounded(source: Source, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The whole of a file of which nearly all is wanted: the rest is the header, read already, and with it the whole
-    file is verified, and can be remembered as such."""
-    nearly = sum(end - begin for begin, end in ranges) >= _NEARLY_WHOLE * source.size
-    return [(0, source.size)] if nearly else ranges
+    def _rounded(self, source: Source, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The whole of a file of which nearly all is wanted: the rest is the header, read already, and with it the whole
+        file is verified, and can be remembered as such."""
+        nearly = _SURELY_WHOLE if self.scatter else _NEARLY_WHOLE
+        whole = sum(end - begin for begin, end in ranges) >= nearly * source.size
+        return [(0, source.size)] if whole else ranges
 
 
 Peek = Callable[[Sink], Sink]

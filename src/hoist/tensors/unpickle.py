@@ -95,16 +95,21 @@ def unpickle(data: bytes, builder: Builder, name: str) -> Any:
 
     Raises UnsafeCheckpoint if it asks for anything that could run code, InvalidFile if it is malformed.
     """
+    reader = _Restricted(data, builder, name)
     try:
-        return _Restricted(data, builder, name).load()
+        return reader.load()
     except (UnsafeCheckpoint, InvalidFile):
         raise
     except (Exception, RecursionError) as error:  # noqa: BLE001 a hostile pickle can raise anything
         raise InvalidFile(f"{name}: malformed checkpoint pickle: {type(error).__name__}: {error!s:.200}") from None
+    finally:
+        # It refers to the reader's own methods: the tensors in it would stay until Python looks for cycles.
+        reader.memo.clear()
 
 
 class _Restricted(pickle._Unpickler):
     stack: list[Any]
+    memo: dict[int, Any]
     # BYTEARRAY8 would allocate any size that a pickle of a few bytes claims; torch writes none of these.
     dispatch: ClassVar[dict[int, Any]] = {
         code: load

@@ -69,12 +69,15 @@ def fill(
 
 
 def fill_all(
-    wants: Sequence[tuple[Want, CachedFile]], engine: Engine, on_bytes: OnBytes | None = None
+    wants: Sequence[tuple[Want, CachedFile]],
+    engine: Engine,
+    on_bytes: OnBytes | None = None,
+    stop: Event | None = None,
 ) -> list[CachedFile]:
     """Fill several files at once; those of which something was left out. Raises what `deliver` does."""
     with ExitStack() as stack:
         fillings = [stack.enter_context(Filling(want, cached)) for want, cached in wants]
-        _bring(fillings, engine, on_bytes, Event())
+        _bring(fillings, engine, on_bytes, stop or Event())
         return [cached for (_, cached), each in zip(wants, fillings, strict=True) if each.filled().left_out_bytes]
 
 
