@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoist.errors import Conflict, HoistError, VersionNotFound
+from hoist.model.image.layers import SMALL_BYTES
 from hoist.model.manifest import Manifest
 from hoist.read.version import OpenedVersion
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.passing import passing
+from hoist.storage.image.storage import ImageStorage
 
 # As many versions of the model are looked at, the last ones by label.
 _MOST_VERSIONS = 16
@@ -48,10 +50,11 @@ def look_ahead(opened: OpenedVersion, target: Storage, uploads: Path | None) -> 
     if (passed := passing(opened.storage, target, version, manifest.digest)) is not None and passed.near:
         return Outlook(0, manifest.size, already=False)
     send = 0
+    least = SMALL_BYTES if isinstance(target, ImageStorage) else layout.MARKED_FROM_BYTES
     held = _held(target, version)
     staging = target.staging(version, [file.size for file in manifest.files], uploads)
     for file in manifest.files:
-        if layout.is_marked(file) and (file.digest, file.size) in held:
+        if file.size >= least and (file.digest, file.size) in held:
             continue
         if staging is None or file.size < staging.from_bytes:
             send += file.size
