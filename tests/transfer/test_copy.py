@@ -272,7 +272,7 @@ def test_tags_come_last_and_a_tag_in_the_way_is_told(tmp_path: Path) -> None:
 def test_a_storage_that_only_takes_files_gets_them_by_a_temporary_one(tmp_path: Path) -> None:
     source, target = memory_storage(), memory_storage()
     publish(write_files(tmp_path / "src", FILES), source)
-    target.objects.staged_from = None  # type: ignore[attr-defined]
+    target.objects.staged_from = None  # type: ignore[misc]
     (done,) = copy(source, target)
     assert (done.error, done.sent_bytes) == (None, sum(map(len, FILES.values())))
     right(target)
