@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 .PHONY: help demo test check bench fuzz clean
 
 help:
-	@echo "make demo    make checkpoints, publish them to a directory and a bucket, time the switch between them"
+	@echo "make demo    make checkpoints, publish them to a directory and a bucket, time the switch between them; a page of it: hoist-demo-report.html"
 	@echo "make test    the whole test suite, with the local servers that can be had (PYTEST_OPTIONS='-n 1 -k mount')"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make bench   Hoist beside its peers and the raw limits, with records and tables under benchmarks/"
@@ -49,7 +49,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing Hoist, torch and the demo's S3 server into $(VENV) (once; a few minutes)"
-	@$(PIP_INSTALL) --editable '.[torch,bench]'
+	@$(PIP_INSTALL) --editable '.[torch,bench,plot]'
 	@touch $@
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt

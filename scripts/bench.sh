@@ -59,7 +59,14 @@ nfs=benchmarks/records/$day-nfs.jsonl
 rm -f "$nfs"
 echo "== nfs: hoist bench nfs"
 "$hoist" bench nfs --repeat "${REPEAT:-5}" --record "$nfs" ${FOLDER:+--folder "$FOLDER"} || touch "$nfs"
-"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" "$fleet" "$nfs" --markdown benchmarks/targets.md
+# A served function: switching back, sharing, its own cost, its health while it loads, a crowd; and the ten models through it.
+function=benchmarks/records/$day-function.jsonl
+functions=benchmarks/records/$day-switch-function.jsonl
+rm -f "$function"
+echo "== function: hoist bench function"
+"$hoist" bench function --repeat "${REPEAT:-3}" --record "$function" ${FOLDER:+--folder "$FOLDER"}
+run function --function --scale 0.25 --repeat 3
+"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" "$fleet" "$nfs" "$function" "$functions" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

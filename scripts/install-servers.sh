@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what the tests use and PyPI does not have: Ceph's radosgw, nginx, fio, fuse3 for mounts without root, a
 # registry, the tools of container images (skopeo, umoci, buildah, podman, containerd) with a static busybox to put into
-# them, the OCI image specification's schemas, and nfs-ganesha with the NFS client library.
+# them, the OCI image specification's schemas, nfs-ganesha with the NFS client library,
+# and Chromium for the pages that reports are.
 # Debian and Ubuntu, as root or with passwordless sudo; does nothing when they are there. Without them the tests
 # that need them are skipped, so this fails only where they must not be: when CI is set.
 set -u
@@ -10,7 +11,7 @@ declare -A package_of=(
   [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [radosgw]=radosgw [radosgw-admin]=ceph-common [ceph]=ceph-common
   [monmaptool]=ceph-base [nginx]=nginx-light [fusermount3]=fuse3 [fio]=fio
   [docker-registry]=docker-registry [skopeo]=skopeo [umoci]=umoci [buildah]=buildah [podman]=podman [runc]=runc
-  [busybox]=busybox-static [ctr]=containerd [ganesha.nfsd]=nfs-ganesha
+  [busybox]=busybox-static [ctr]=containerd [ganesha.nfsd]=nfs-ganesha [chromium]=chromium
 )
 schemas=/usr/share/gocode/src/github.com/opencontainers/image-spec/schema
 policy=/usr/sbin/policy-rc.d

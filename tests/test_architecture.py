@@ -37,7 +37,7 @@ LAYERS = (
     ("testing",),
     ("bench", "checkup", "integrations"),
     ("advise",),
-    ("deploy",),
+    ("report", "deploy"),
     ("cli",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

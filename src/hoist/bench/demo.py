@@ -15,30 +15,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hoist.accelerator.origin import parse_origin
+from hoist.accelerator.run import Accelerator
+from hoist.accelerator.settings import Settings
 from hoist.bench.fixtures import FIXTURES, Fixture, build
 from hoist.bench.machine import machine_facts
 from hoist.bench.measuring import available_memory
 from hoist.bench.records import make_record
 from hoist.bench.stage import isolated_config
 from hoist.bench.switch import Options, Target, run_switches
+from hoist.bench.switch_function import run_function_switches
 from hoist.bench.table import is_switch
 from hoist.config import Config
 from hoist.errors import LocalError
 from hoist.progress import Progress
-from hoist.testing.servers import DockerRegistry
+from hoist.testing.servers import DockerRegistry, NginxBucket
+from hoist.testing.servers.ports import free_port
 from hoist.transfer.publish import Published
-from hoist.verbs import publish
+from hoist.verbs import publish, verify
 
 if TYPE_CHECKING:
     from hoist.testing.servers import S3Server
 
 DEFAULT_SCALE = 0.2
 BUCKET = "models"
-IMAGE = "image"
+IMAGE, ACCELERATED = "image", "accl"
 # Of images some are enough: pulling takes long, and so the demo would. A small one, a zip, and the largest.
 IN_IMAGES = ("sd15/anything-v5.0", "sd15/pastelmix", "sdxl/sd-xl-base")
 # The files, the directory and the bucket; and the registry, and what is pulled of it.
 _ROOM, _ROOM_IMAGES = 3, 5
+# What an accelerator's cache takes at least.
+_SLICES = 256 << 20
 # A node of radosgw keeps the demo's objects in memory: it needs them to fit several times.
 _MEMORY_FACTOR = 4
 _MEMORY_FLOOR = 2 << 30
@@ -64,12 +71,14 @@ def run_demo(
     fixtures: Sequence[Fixture] = FIXTURES,
     options: Options | None = None,
     images: bool = True,
+    function: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Run it. `scale` shrinks the models' widths; `server` is rclone, radosgw or moto (default: the most real one that
     is here); `folder` is where the temporary folder is made; `options` are those of the switch; `images`: in a
-    registry too, where there is one; `say` is told of each step.
+    registry too, where there is one; `function`: the switches are those of a served function, from an accelerator too
+    where nginx is installed; `say` is told of each step.
 
     Raises LocalError where there is no room or no server, and what the verbs may.
     """
@@ -81,6 +90,7 @@ def run_demo(
         tempfile.TemporaryDirectory(prefix="hoist-demo-", dir=folder) as name,
         _serve(server, size) as s3,
         _serve_images(Path(name) / "images", images) as registry,
+        _serve_accelerator(Path(name) / "slices", s3, size, function) as accelerator,
     ):
         home = Path(name)
         _check_room(home, (_ROOM_IMAGES if registry else _ROOM) * size)
@@ -88,20 +98,30 @@ def run_demo(
         shown.begin("making checkpoints", size)
         files = [build(fixture, home / "files", scale=scale, on_progress=shown.advance) for fixture in fixtures]
         shown.end()
-        config = _configure(home, s3, registry)
+        config = _configure(home, s3, registry, accelerator)
         in_images = [fixture for fixture in fixtures if fixture.model in IN_IMAGES] or fixtures[:1]
         published: dict[str, list[Published]] = {}
         for storage in ("nas", "oss", *([IMAGE] if registry else [])):
             chosen = [item for item in zip(fixtures, files, strict=True) if storage != IMAGE or item[0] in in_images]
             say(f"publishing {len(chosen)} of them to {storage} ({where_of(storage, s3.name)})")
             published[storage] = _publish(chosen, storage, config, shown)
-        say("switching from model to model, first and second time, with Hoist and with a plain loader")
+        what = "a function" if function else "Hoist"
+        say(f"switching from model to model, first and second time, with {what} and with a plain one")
         # For an rclone server the objects are plain files here: their page cache can be emptied too. So are a registry's.
         targets = [Target("nas"), Target("oss", s3.data_folder / BUCKET if s3.name == "rclone" else None)]
         targets += [Target(IMAGE, registry.data_folder)] if registry else []
         image_size = sum(fixture.size_at(scale) for fixture in in_images) if registry else 0
-        shown.begin("switching", 2 * 4 * size + 6 * image_size)
-        records = run_switches(targets, config, options, _advancing(shown, options.repeat))
+        if accelerator:
+            say("filling the accelerator: it is one for many instances, and has what others have asked for")
+            for fixture in fixtures:
+                verify(f"{ACCELERATED}//{fixture.model}:{fixture.version}", config=config)
+            targets.append(Target(ACCELERATED))
+        if function:
+            shown.begin("switching", 2 * (8 + 2 * bool(accelerator)) * size + 4 * image_size)
+            records = run_function_switches(targets, config, options, _advancing(shown, options.repeat))
+        else:
+            shown.begin("switching", 2 * 4 * size + 6 * image_size)
+            records = run_switches(targets, config, options, _advancing(shown, options.repeat))
         shown.end()
         if images and registry is None:
             missing = {"storage": IMAGE, "kind": IMAGE, "loader": IMAGE, "skipped": DockerRegistry.unavailable()}
@@ -168,6 +188,18 @@ def _serve_images(folder: Path, wanted: bool) -> Iterator[DockerRegistry | None]
         yield registry
 
 
+@contextmanager
+def _serve_accelerator(folder: Path, s3: S3Server, size: int, wanted: bool) -> Iterator[str | None]:
+    """The URL of an accelerator before the bucket, with its cache in `folder`; None where it is not wanted, or no nginx."""
+    if not wanted or NginxBucket.unavailable():
+        yield None
+        return
+    address = f"127.0.0.1:{free_port()}"
+    settings = Settings(parse_origin(ACCELERATED, f"{s3.endpoint}/{BUCKET}"), address, folder, 2 * size + _SLICES)
+    with Accelerator(settings):
+        yield f"http://{address}"
+
+
 def _check_room(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < need:
@@ -177,9 +209,10 @@ def _check_room(folder: Path, need: int) -> None:
         )
 
 
-def _configure(home: Path, s3: S3Server, registry: DockerRegistry | None) -> Config:
+def _configure(home: Path, s3: S3Server, registry: DockerRegistry | None, accelerator: str | None) -> Config:
     """A hoist.toml of the demo's own, and an environment that leads only to it."""
     (home / "nas").mkdir()
     nas, oss = home / "nas", f'url = "s3://{BUCKET}"\nendpoint = "{s3.endpoint}"\nregion = "{s3.region}"'
     image = f'[storage.{IMAGE}]\nurl = "oci://{registry.host}/models"\n' if registry else ""
-    return isolated_config(home, f'[storage.nas]\nurl = "{nas}"\n\n[storage.oss]\n{oss}\n\n{image}', s3)
+    accl = f'\n[storage.{ACCELERATED}]\n{oss}\naccelerator = "{accelerator}"\n' if accelerator else ""
+    return isolated_config(home, f'[storage.nas]\nurl = "{nas}"\n\n[storage.oss]\n{oss}\n\n{image}{accl}', s3)

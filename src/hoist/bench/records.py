@@ -57,6 +57,9 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             raise InvalidFile(f"{path}, line {number}: not JSON") from None
-        if not isinstance(record, dict) or any(key not in record for key in _REQUIRED) or record["schema"] != SCHEMA:
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if isinstance(schema, str) and schema != SCHEMA:
+            raise InvalidFile(f"{path}, line {number}: its schema is {schema!r:.60}; this Hoist reads {SCHEMA}")
+        if schema != SCHEMA or any(key not in record for key in _REQUIRED):
             raise InvalidFile(f"{path}, line {number}: not a record of {SCHEMA}")
         yield record

@@ -102,7 +102,7 @@ def run_switches(
             with storage:
                 models = find_models(storage, target, options.names)
                 where = config.storage(target.address)
-                for values in _limits(storage, where, max(models, key=lambda model: model.entry.size)):
+                for values in raw_limits(storage, where, max(models, key=lambda model: model.entry.size)):
                     note("limit", values)
                 for values in _missing(storage, where):
                     note("switch", values)
@@ -256,8 +256,8 @@ def _one(
     }
 
 
-def _limits(storage: Storage, where: StorageConfig, model: Model) -> Iterator[dict[str, Any]]:
-    """The raw limits of the storage, on its largest model."""
+def raw_limits(storage: Storage, where: StorageConfig, model: Model) -> Iterator[dict[str, Any]]:
+    """The raw limits of the storage, on one of its models."""
     from hoist.storage.bucket import BucketObjects
 
     size = model.entry.size

@@ -8,6 +8,7 @@ from hoist.bench.accelerator_targets import accelerator_targets
 from hoist.bench.comparison import Case, Summary, cases
 from hoist.bench.copy_targets import copy_targets
 from hoist.bench.fleet_targets import fleet_targets
+from hoist.bench.function_targets import function_targets
 from hoist.bench.herd_targets import herd_targets
 from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
@@ -15,15 +16,6 @@ from hoist.bench.nfs_targets import nfs_targets
 from hoist.bench.table import Record
 from hoist.bench.target import Target
 
-_OF_ALL: Sequence[Callable[[Sequence[Record]], Iterable[Target]]] = (
-    mount_targets,
-    image_targets,
-    accelerator_targets,
-    herd_targets,
-    fleet_targets,
-    nfs_targets,
-    copy_targets,
-)
 HEADINGS = ("work", "target", "measured", "met", "beside it")
 _OWN, _DIRECT = "hoist", "hoist-direct"
 _RUNAI = ("runai", "runai-unlimited")
@@ -39,7 +31,17 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
             found += _BY_KIND[_kind(case)](case, own)
     for record in records:
         found += _OTHERS[record["bench"]](record) if record["bench"] in _OTHERS else []
-    for of in _OF_ALL:
+    others = (
+        mount_targets,
+        image_targets,
+        accelerator_targets,
+        herd_targets,
+        fleet_targets,
+        nfs_targets,
+        function_targets,
+        copy_targets,
+    )
+    for of in others:
         found += of(records)
     return [target.row for target in found]
 

@@ -34,7 +34,7 @@ def add_accelerator(commands: Commands) -> None:
     add("--instances", type=int, default=16, metavar="N", help="that start at once (default: 16)")
     add("--bandwidth", default="100MiB", metavar="RATE", help="of the origin, bytes a second (default: 100MiB)")
     add("--slice", default="8MiB", metavar="SIZE", help="of the accelerator (default: 8MiB)")
-    _add_common(parser, repeat=1)
+    add_common(parser, repeat=1)
 
 
 def add_fleet(commands: Commands) -> None:
@@ -54,7 +54,7 @@ def add_fleet(commands: Commands) -> None:
     add("--nodes", type=int, default=3, metavar="N", help="of the Ray cluster (default: 3)")
     add("--each", type=int, default=4, metavar="N", help="instances on each node (default: 4)")
     add("--no-ray", action="store_true", help="leave the cluster out")
-    _add_common(parser, repeat=3)
+    add_common(parser, repeat=3)
 
 
 def add_nfs(commands: Commands) -> None:
@@ -68,26 +68,11 @@ def add_nfs(commands: Commands) -> None:
         examples=("sudo hoist bench nfs --record figures.jsonl", "sudo hoist bench nfs --size 256MiB --repeat 3"),
     )
     parser.add_argument("--size", default="2GiB", metavar="SIZE", help="of the model (default: 2GiB)")
-    _add_common(parser, repeat=5)
+    add_common(parser, repeat=5)
 
 
-def add_copy(commands: Commands) -> None:
-    """Add `bench copy`."""
-    parser = add_command(
-        commands,
-        "copy",
-        run_copy,
-        "Measure copies between storages beside rclone, on a radosgw of its own",
-        about="Bucket to bucket, a version with one changed file, and one source to three targets. Everything lies in\n"
-        "memory and in a temporary folder, and goes with it.",
-        examples=("hoist bench copy --record figures.jsonl", "hoist bench copy --size 256MiB --repeat 1"),
-    )
-    parser.add_argument("--size", default="2GiB", metavar="SIZE", help="of the model (default: 2GiB)")
-    parser.add_argument("--no-rclone", action="store_true", help="do not measure rclone")
-    _add_common(parser, repeat=3)
-
-
-def _add_common(parser: Parser, repeat: int) -> None:
+def add_common(parser: Parser, repeat: int) -> None:
+    """Add what all of these commands take."""
     add = parser.add_argument
     shown = f"runs, of which medians are shown (default: {repeat})"
     add("--repeat", type=int, default=repeat, metavar="N", help=shown)
@@ -110,9 +95,9 @@ def run_accelerator(args: Namespace) -> int:
     check_repeat(args)
     size, bandwidth = parse_size(args.size), float(parse_size(args.bandwidth))
     options = Options(size, args.instances, bandwidth, args.repeat, parse_size(args.slice))
-    tell = _teller(args, lambda r: f"{r['step']}, {r['way']}: {show_seconds(r['seconds'])}")
+    tell = teller(args, lambda r: f"{r['step']}, {r['way']}: {show_seconds(r['seconds'])}")
     with tempfile.TemporaryDirectory(prefix="hoist-bench-", dir=args.folder) as folder:
-        return _finish(args, run(Path(folder), options, tell), accelerator_targets)
+        return finish(args, run(Path(folder), options, tell), accelerator_targets)
 
 
 def run_fleet(args: Namespace) -> int:
@@ -136,8 +121,8 @@ def run_fleet(args: Namespace) -> int:
         where = record.get("state") or f"through the {record['through']}"
         return f"{record['step']}, {record['instances']} instances, {where}: {show_seconds(record['seconds'])}"
 
-    records = run_fleet_bench(options, _teller(args, line))
-    return _finish(args, records, fleet_targets)
+    records = run_fleet_bench(options, teller(args, line))
+    return finish(args, records, fleet_targets)
 
 
 def run_nfs(args: Namespace) -> int:
@@ -151,26 +136,11 @@ def run_nfs(args: Namespace) -> int:
 
     check_repeat(args)
     options = Options(parse_size(args.size), args.repeat, Path(args.folder) if args.folder else None)
-    records = run(options, _teller(args, lambda r: f"{r['what']}: {r['bytes_per_second'] / 1e6:,.0f} MB/s"))
-    return _finish(args, records, nfs_targets)
+    records = run(options, teller(args, lambda r: f"{r['what']}: {r['bytes_per_second'] / 1e6:,.0f} MB/s"))
+    return finish(args, records, nfs_targets)
 
 
-def run_copy(args: Namespace) -> int:
-    """Measure, and show the targets."""
-    from pathlib import Path
-
-    from hoist.bench.copy import Options, run_copies
-    from hoist.bench.copy_targets import copy_targets
-    from hoist.config import parse_size
-
-    check_repeat(args)
-    folder = Path(args.folder) if args.folder else None
-    options = Options(parse_size(args.size), args.repeat, not args.no_rclone, folder)
-    tell = _teller(args, lambda r: f"{r['work']}, {r['way']}: {show_seconds(r['seconds'])}")
-    return _finish(args, run_copies(options, tell), copy_targets)
-
-
-def _teller(args: Namespace, line: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
+def teller(args: Namespace, line: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
     """Takes each record as it comes: to the file of --record, and to standard error in words."""
     from pathlib import Path
 
@@ -185,7 +155,8 @@ def _teller(args: Namespace, line: Callable[[dict[str, Any]], str]) -> Callable[
     return tell
 
 
-def _finish(args: Namespace, records: list[dict[str, Any]], targets: Callable[..., Any]) -> int:
+def finish(args: Namespace, records: list[dict[str, Any]], targets: Callable[..., Any]) -> int:
+    """Show the records as JSON, or the targets; the exit code."""
     from hoist.bench.targets import HEADINGS
 
     if args.json:

@@ -26,6 +26,7 @@ _EXTRAS = {
     "torch": "torch",
     "numpy": "torch",
     "ray": "ray",
+    "matplotlib": "plot",
     "ruamel": "deploy",
     "starlette": "serve",
     "uvicorn": "serve",

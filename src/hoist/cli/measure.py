@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hoist.cli.parser import Commands
 
 GROUP = "measure"
+DEMO_REPORT = "hoist-demo-report.html"
 
 
 def add_to(root: Root) -> None:
@@ -38,6 +39,8 @@ def add_to(root: Root) -> None:
         "--server", metavar="NAME", help="rclone, radosgw or moto (default: radosgw where it is installed, else rclone)"
     )
     completes(add("--folder", metavar="FOLDER", help="where to put the temporary folder"), "folder")
+    text = "write the page of what was measured to this file (default: hoist-demo-report.html; with --json none)"
+    completes(add("--report", metavar="FILE", help=text), "file")
     _add_common(parser)
 
 
@@ -53,6 +56,7 @@ def add_switch(commands: Commands) -> None:
         examples=(
             "hoist bench switch nas oss --repeat 5 --record figures.jsonl",
             "hoist bench switch nas --model sd15/anything --access tensors --no-hash",
+            "hoist bench switch nas oss --function --record figures.jsonl",
         ),
     )
     add = parser.add_argument
@@ -80,6 +84,7 @@ def _add_common(parser: Parser) -> None:
     add("--no-hash", action="store_true", help="spare the plain loader the whole-file hash of a first load")
     add("--access", choices=("sequential", "tensors"), default="sequential", help="whole files, or tensor by tensor")
     add("--mounted", action="store_true", help="load from buckets through hoist mount and the host cache too")
+    add("--function", action="store_true", help="switch a served function, over HTTP, until its response")
     add("--repeat", type=int, default=1, metavar="N", help="runs, of which medians are shown (default: 1)")
     completes(add("--record", metavar="FILE", help="append the records to this file, as JSON lines"), "file")
     add_quiet(parser)
@@ -98,6 +103,7 @@ def run_demo(args: Namespace) -> int:
     scale = DEFAULT_SCALE if args.scale is None else args.scale
     if not 0 < scale <= 1:
         raise UsageError(f"--scale is above 0 and at most 1, not {scale:g}")
+    _check_report(args.report)
     with make_reporter(args.quiet) as progress:
         demo = run(
             scale=scale,
@@ -105,13 +111,56 @@ def run_demo(args: Namespace) -> int:
             folder=Path(args.folder) if args.folder else None,
             fixtures=choose_fixtures(args.only),
             options=_options(args),
+            function=args.function,
             progress=progress,
             say=(lambda line: None) if args.quiet else _say,
         )
     _finish(args, demo.records, {} if scale == 1 else demo.real_sizes)
+    report = _report(args.report, demo.records, wanted=not args.json)
     if not args.json:
-        _show_rest(demo)
+        _show_rest(demo, report)
     return 0
+
+
+def _check_report(file: str | None) -> None:
+    """Before the work rather than after it: whether a page that was asked for can be made."""
+    from pathlib import Path
+
+    from hoist.errors import UsageError
+
+    if file is None:
+        return
+    from hoist.report.drawing import check_library
+
+    check_library()
+    if not Path(file).parent.is_dir():
+        raise UsageError(f"--report {file}: there is no folder {Path(file).parent}")
+
+
+def _report(file: str | None, records: list[dict[str, Any]], *, wanted: bool) -> str:
+    """Write the demo's page, and say where it is; one that nobody asked for by name is no reason to fail."""
+    import tempfile
+    from pathlib import Path
+
+    from hoist.bench.records import append_records
+    from hoist.cli.report import said_of
+    from hoist.cli.text import warn
+    from hoist.config import Config
+    from hoist.errors import HoistError
+    from hoist.report.verb import write_report
+
+    if file is None and not wanted:
+        return ""
+    with tempfile.TemporaryDirectory(prefix="hoist-demo-") as folder:
+        kept = Path(folder) / "hoist-demo.jsonl"
+        append_records(kept, records)
+        try:
+            return said_of(write_report([kept], file or DEMO_REPORT, config=Config()))
+        except HoistError as error:
+            if file is not None:
+                raise
+            warn(f"no page of it: {error}")
+            return ""
 
 
 def run_switch(args: Namespace) -> int:
@@ -119,6 +168,7 @@ def run_switch(args: Namespace) -> int:
     from pathlib import Path
 
     from hoist.bench.switch import Target, run_switches
+    from hoist.bench.switch_function import run_function_switches
     from hoist.bench.table import is_switch
     from hoist.config import load_config
 
@@ -135,7 +185,8 @@ def run_switch(args: Namespace) -> int:
                 )
 
         progress.close()
-        records = run_switches(targets, load_config(), options, note)
+        run = run_function_switches if args.function else run_switches
+        records = run(targets, load_config(), options, note)
     _finish(args, records, {})
     return 0
 
@@ -173,7 +224,7 @@ def _finish(args: Namespace, records: list[dict[str, Any]], real_sizes: dict[str
     print("\n".join(["", *switch_table(records, real_sizes)]))
 
 
-def _show_rest(demo: Demo) -> None:
+def _show_rest(demo: Demo, report: str) -> None:
     from hoist.bench.demo import where_of
 
     print()
@@ -184,7 +235,11 @@ def _show_rest(demo: Demo) -> None:
         )
     same = "the same" if demo.same_digests else "NOT the same"
     print(f"each version has {same} digest on all storages; every byte that Hoist loaded was verified")
-    print(f"done in {show_seconds(demo.seconds)}; {show_count(len(demo.records), 'record')}; nothing is left behind")
+    print(
+        f"done in {show_seconds(demo.seconds)}; {show_count(len(demo.records), 'record')}; nothing else is left behind"
+    )
+    if report:
+        print(f"the page: {report}")
     print(
         "\nnext:\n"
         "  hoist publish MODEL.safetensors /srv/models//my/model:v1   publish a model of your own to a directory\n"
@@ -198,6 +253,8 @@ def _options(args: Namespace, names: Sequence[str] = ()) -> Options:
     from hoist.bench.switch import Options
     from hoist.errors import UsageError
 
+    if args.function and (args.mounted or args.access != "sequential"):
+        raise UsageError("--function goes with neither --mounted nor --access tensors: a function has whole models")
     if args.repeat < 1:
         raise UsageError(f"--repeat is 1 or more, not {args.repeat}")
     return Options(args.repeat, not args.no_hash, args.access, names=names, mounted=args.mounted)

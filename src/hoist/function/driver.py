@@ -24,6 +24,8 @@ from hoist.function.trace import DONE, Trace
 from hoist.function.worker import Entry, Worker, forgetful
 
 _LOG = logging.getLogger(__name__)
+# Whoever is told at the deadline to stop needs a moment to do so, and others must not be refused because of that.
+_GRACE_SECONDS = 1.0
 Event = Callable[[], list[Action]]
 OnTrace = Callable[[Trace], None]
 
@@ -54,8 +56,7 @@ class Driver:
         def enter() -> list[Action]:
             self._tickets[number] = ticket
             if seconds is not None:
-                expired = partial(self.event, partial(self.schedule.expired, number))
-                ticket.timer = self.timers.at(after(seconds), expired)
+                ticket.timer = self.timers.at(after(seconds), partial(self.event, partial(self._expired, number)))
             if not self.schedule.models[name].device:
                 self._journey(self.worker.entries[name])
             return event(number, name)
@@ -204,6 +205,15 @@ class Driver:
             return self.schedule.cancelled(number)
 
         self.event(event)
+
+    def _expired(self, number: int) -> list[Action]:
+        """A ticket's time is over. What runs has a moment to come back before it counts as what hangs."""
+        ticket = self._tickets.get(number)
+        if ticket is None or number not in self.schedule.models[ticket.name].running:
+            return self.schedule.expired(number)
+        late = partial(self.event, partial(self.schedule.expired, number))
+        ticket.timer = self.timers.at(after(_GRACE_SECONDS), late)
+        return []
 
     def _forget(self, number: int) -> Ticket:
         ticket = self._tickets.pop(number)

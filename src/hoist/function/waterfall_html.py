@@ -14,7 +14,7 @@ from hoist.function.waterfall_style import STYLE
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 # What a bar stands for decides its colour: waiting, making ready, bytes coming in, bytes going on, the rest.
-_COLOURS = {
+COLOURS = {
     **dict.fromkeys(("queue", "provision", "evict", "unmeasured"), "wait"),
     **dict.fromkeys(("import", "network", "mount"), "ready"),
     **dict.fromkeys(("fetch", "verify"), "fetch"),
@@ -104,7 +104,7 @@ def _waterfall(trace: Trace, whole: float) -> str:
 
 def _row(row: Row, whole: float) -> str:
     phase = row.phase
-    bars = "".join(_piece(begin, end, whole, _COLOURS.get(phase.name, "wait")) for begin, end in row.pieces)
+    bars = "".join(_piece(begin, end, whole, COLOURS.get(phase.name, "wait")) for begin, end in row.pieces)
     notes = "".join(f"<small>{_text(note)}</small>" for note in phase.notes)
     size = show_size(phase.bytes) if phase.bytes else ""
     rate = show_rate(phase.bytes, phase.seconds) if phase.bytes_per_second else ""
