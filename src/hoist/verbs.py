@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hoist.fleet.base import Running
     from hoist.fleet.warm import Warmed
     from hoist.tensors.inspect import Inspection
+    from hoist.transfer.copy import Copied
 
 
 def publish(
@@ -116,6 +117,35 @@ def pull(
     """
     with open_location(location, config) as opened:
         return pull_version(opened, Path(folder), progress or Progress(), include=include, force=force)
+
+
+def copy(
+    locations: str | Sequence[str],
+    storages: str | Sequence[str],
+    *,
+    tags: Sequence[str] = (),
+    replace_unfinished: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    config: Config | None = None,
+) -> Sequence[Copied]:
+    """Copy versions to other storages of any kind, with the same digests; running it again goes on, or finds them there.
+
+    `tags` are set in each target, last; so is the tag that a location names. `dry_run` only says what would move. A result
+    for each version and target, in order: what went wrong there is its `error`, and holds nobody else back. Raises
+    InvalidReference, UsageError, and for a version that cannot be opened NotFound, InvalidManifest, and what a storage may.
+    """
+    from hoist.transfer.copying import copy_all
+
+    return copy_all(
+        [locations] if isinstance(locations, str) else locations,
+        [storages] if isinstance(storages, str) else storages,
+        tags=tags,
+        replace_unfinished=replace_unfinished,
+        dry_run=dry_run,
+        progress=progress or Progress(),
+        config=config or load_config(),
+    )
 
 
 def tag(location: str, tag: str, *, config: Config | None = None) -> Tag:
@@ -285,6 +315,7 @@ __all__ = [
     "cache_unpin",
     "cache_verify",
     "collect",
+    "copy",
     "host_cache",
     "inspect",
     "list",

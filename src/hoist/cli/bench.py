@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli import catalog, compare, compare_fleet, compare_function, compare_images, compare_mounts, herd, measure
+from hoist.cli import (
+    catalog,
+    compare,
+    compare_copy,
+    compare_fleet,
+    compare_function,
+    compare_images,
+    compare_mounts,
+    herd,
+    measure,
+)
 from hoist.cli.parser import Root, add_command, add_json, add_quiet, completes
 from hoist.cli.text import print_json, print_table, printable, show_size
 
@@ -34,6 +44,7 @@ def add_to(root: Root) -> None:
     compare_fleet.add_fleet(commands)
     compare_fleet.add_nfs(commands)
     compare_function.add_function(commands)
+    compare_copy.add_copy(commands)
     compare.add_profile(commands)
     compare.add_targets(commands)
     measure.add_table(commands)

@@ -163,7 +163,8 @@ def completes(action: argparse.Action, what: str) -> None:
 
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
-    *("bring", "load", "serve", "fleet", "mount", "accelerate", "image", "look", "trace", "cache", "change", "collect"),
+    *("bring", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
+    *("look", "trace", "cache", "change", "collect"),
     *("advise", "simulate", "facts", "report", "deploy", "bench", "doctor", "completion"),
 )
 

@@ -24,6 +24,8 @@ from hoist.storage.staging import Staged, Staging
 
 OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
+Content = Callable[[int, memoryview], None]
+"""Fills memory with a file's bytes from an offset."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,6 +117,15 @@ class Publication(ABC):
 
         False if the storage turned out to have its bytes, and nothing was sent.
         """
+
+    def put_content(self, entry: FileEntry, content: Content, on_bytes: OnBytes) -> bool:
+        """As `put_file`, of what `content` gives: verified bytes, asked for in order. Several may be asked for again.
+
+        It must stay usable until `commit`, where `expect` was told. Raises what `content` does.
+        """
+        from hoist.storage.spooled import put_spooled
+
+        return put_spooled(self, entry, content, on_bytes)
 
     def link(self, entry: FileEntry) -> bool:
         """Lay the symbolic link that the file was; False where it has to be put as a file."""

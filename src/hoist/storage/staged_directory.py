@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from uuid import uuid4
 from blake3 import blake3
 
 from hoist.errors import FileNotFound
+from hoist.model.blocks import block_digest
 from hoist.storage import layout
 from hoist.storage.posix import fill
 from hoist.storage.staging import Body, Part, PartLimits, Staged
@@ -51,6 +53,20 @@ class StagedFile(Staged):
 
     def has(self, part: Part) -> bool:
         return False
+
+    def has_blocks(self, part: Part, lengths: Sequence[int]) -> bool:
+        if part.end > self._left:
+            return False
+        whole, at = blake3(), part.begin
+        memory = memoryview(bytearray(max(lengths)))
+        with self._objects.translate(self._key):
+            for length in lengths:
+                view = memory[:length]
+                if fill(self._fd, at, view) != length:
+                    return False
+                whole.update(block_digest(view))
+                at += length
+        return whole.digest() == part.digest
 
     def copy(self, part: Part) -> bool:
         held = part.held

@@ -7,7 +7,7 @@ nobody's: no reader sees it, and no other publish stumbles over it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,10 @@ class Staged(ABC):
     @abstractmethod
     def has(self, part: Part) -> bool:
         """Whether an earlier run has put this very part, with this content."""
+
+    def has_blocks(self, part: Part, lengths: Sequence[int]) -> bool:
+        """As `has`, by who knows the lengths in bytes of the part's blocks: then what lies there can be looked at."""
+        return self.has(part)
 
     @abstractmethod
     def copy(self, part: Part) -> bool:

@@ -11,7 +11,7 @@ from threading import Lock
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
-from hoist.storage.base import Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
 
@@ -141,6 +141,10 @@ class WrappedPublication(Publication):
         self._wrapper.before("put_file", entry.size)
         return self._inner.put_file(entry, source, on_bytes)
 
+    def put_content(self, entry: FileEntry, content: Content, on_bytes: OnBytes) -> bool:
+        self._wrapper.before("put_file", entry.size)
+        return self._inner.put_content(entry, content, on_bytes)
+
     def link(self, entry: FileEntry) -> bool:
         self._wrapper.before("link", 0)
         return self._inner.link(entry)
@@ -204,6 +208,9 @@ class WrappedStaged(Staged):
 
     def has(self, part: Part) -> bool:
         return self.inner.has(part)
+
+    def has_blocks(self, part: Part, lengths: Sequence[int]) -> bool:
+        return self.inner.has_blocks(part, lengths)
 
     def copy(self, part: Part) -> bool:
         self._wrapper.before("copy_part", part.size)

@@ -43,3 +43,9 @@ class Buffers:
             self._in_use -= len(buffer)
             self._free.append(buffer)
             self._changed.notify_all()
+
+    def forget(self, buffer: mmap.mmap) -> None:
+        """Count a buffer no longer, and never hand it out again."""
+        with self._changed:
+            self._in_use -= len(buffer)
+            self._changed.notify_all()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Lock
 
 from hoist.errors import UsageError
+from hoist.model.manifest import FileEntry
 from hoist.model.packs import FEWEST_FILES, MOST_PACK_BELOW, PACK_BELOW, Pack, PackIndex
 from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.read.source import local_error
@@ -67,8 +68,7 @@ class Packer:
     """
 
     publication: Publication
-    items: Mapping[str, ScannedFile]
-    kept: Kept
+    content: Callable[[FileEntry], bytes | memoryview]
     moved: Moved
     told: Callable[[int], None]
     stop: Event
@@ -81,9 +81,9 @@ class Packer:
         with ThreadPoolExecutor(_PACKS_AT_ONCE, "hoist-pack") as senders:
             try:
                 for pack in index.packs:
-                    data = self._assemble(pack)
+                    data = self.assemble(pack)
                     if data is not None:
-                        sending.append(senders.submit(self._put, pack, data))
+                        sending.append(senders.submit(self.put, pack, data))
                     del data
                     while len(sending) >= _PACKS_AT_ONCE:
                         sent += sending.popleft().result()
@@ -96,7 +96,7 @@ class Packer:
             self.publication.put_packs(index)
         return sent
 
-    def _assemble(self, pack: Pack) -> bytearray | None:
+    def assemble(self, pack: Pack) -> bytearray | None:
         """Send the files of a pack; the pack, unless the storage has it."""
         there = not self.anew and (self.publication.has_pack(pack) or self.publication.adopt_pack(pack))
         data = None if there else bytearray(pack.size)
@@ -108,7 +108,7 @@ class Packer:
         there = self.anew or self.publication.has(entry)
         copied = not there and self.publication.adopt(entry)
         if data is not None or not (there or copied):
-            content = self.kept.take(entry.path) or _read(self.items[entry.path])
+            content = self.content(entry)
             if data is not None:
                 data[pack.offsets[at] : pack.offsets[at] + entry.size] = content
             if not (there or copied):
@@ -119,13 +119,14 @@ class Packer:
         else:
             self.moved.count("resumed" if there else "copied" if copied else "sent", entry.size)
 
-    def _put(self, pack: Pack, data: bytearray) -> int:
+    def put(self, pack: Pack, data: bytearray) -> int:
+        """Send a pack; its bytes."""
         self.told(len(data))
         self.publication.put_pack(pack, memoryview(data))
         return len(data)
 
 
-def _read(item: ScannedFile) -> bytes:
+def read_again(item: ScannedFile) -> bytes:
     """The file once more; it must be what was hashed. Raises LocalError."""
     data = bytearray(item.entry.size)
     try:

@@ -26,7 +26,7 @@ from hoist.storage.base import OnBytes, Publication, Storage, Tag, Version
 from hoist.storage.posix import changed
 from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
-from hoist.transfer.pack import Kept, Packer, pack_limit
+from hoist.transfer.pack import Kept, Packer, pack_limit, read_again
 from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
 from hoist.transfer.stage import Stager
 
@@ -249,7 +249,11 @@ class _Publish:
 
     def _send_packs(self, publication: Publication, index: PackIndex, scanned: list[ScannedFile], anew: bool) -> None:
         items = {item.entry.path: item for item in scanned}
-        packer = Packer(publication, items, self.kept, self.moved, self._before_sending, self.stop, anew=anew)
+
+        def content(entry: FileEntry) -> bytes:
+            return self.kept.take(entry.path) or read_again(items[entry.path])
+
+        packer = Packer(publication, content, self.moved, self._before_sending, self.stop, anew=anew)
         self.packs, self.pack_bytes = len(index.packs), packer.send(index)
 
     def _pack_anew(self, manifest: Manifest, scanned: list[ScannedFile]) -> None:

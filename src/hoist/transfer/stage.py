@@ -15,7 +15,7 @@ from threading import Event, Lock
 from types import TracebackType
 from typing import Self
 
-from hoist.errors import Cancelled, LocalError, StorageUnavailable
+from hoist.errors import LocalError, StorageUnavailable
 from hoist.model.blocks import block_digest, file_blocks
 from hoist.model.manifest import FileEntry
 from hoist.pace import Pace
@@ -27,6 +27,7 @@ from hoist.transfer.buffers import Buffers
 from hoist.transfer.moved import How, Moved
 from hoist.transfer.parts import Cutter
 from hoist.transfer.scan import LocalFile, ScannedFile, cut_file
+from hoist.transfer.sending import Sending
 
 _SENDERS = 8
 _ATTEMPTS = 3
@@ -53,7 +54,7 @@ class Stager:
         self.stop = stop
         self.checked = checked
         self.retry_seconds = retry_seconds
-        self.pace = pace
+        self.sending = Sending(moved, stop, retry_seconds, pace)
         self.buffers = Buffers(_MEMORY_BYTES, stop)
         self.senders = ThreadPoolExecutor(_SENDERS, "hoist-send")
 
@@ -195,41 +196,18 @@ class _Work:
             self._room(len(spared))[:] = spared
 
     def _move(self, part: Part, buffer: mmap.mmap | None, hashed: Future[None] | None) -> None:
-        stager = self._stager
+        def views() -> Iterator[memoryview]:
+            return _slices(buffer, part) if buffer is not None else self._again(part)
+
         try:
-            retrying(lambda: self._try(part, buffer), stager.retry_seconds, stager.stop)
+            how = self._stager.sending.move(self._staged, part, views, self._ended)
         finally:
             if hashed is not None:
                 hashed.result()
             if buffer is not None:
-                stager.buffers.give(buffer)
-
-    def _try(self, part: Part, buffer: mmap.mmap | None) -> None:
-        how: How
-        told = _Told(self._stager.moved)
-        if self._staged.has(part):
-            how = "resumed"
-        elif part.held and self._staged.copy(part):
-            how = "copied"
-        else:
-            try:
-                how = "sent" if self._staged.put(part, lambda: self._body(part, buffer, told)) else "resumed"
-            except BaseException:
-                told.take_back()
-                raise
-        self._stager.moved.count(how, part.size, told=told.bytes)
+                self._stager.buffers.give(buffer)
         with self._lock:
             self._counted[how] += part.size
-
-    def _body(self, part: Part, buffer: mmap.mmap | None, told: _Told) -> Iterator[memoryview]:
-        told.take_back()
-        for view in _slices(buffer, part) if buffer is not None else self._again(part):
-            if self._stager.pace:
-                self._stager.pace.take(len(view), self._stager.stop)
-            if self._stager.stop.is_set() or self._ended.is_set():
-                raise Cancelled("the publish was cancelled")
-            yield view
-            told.advance(len(view))
 
     def _again(self, part: Part) -> Iterator[memoryview]:
         """Read once more what the storage was thought to hold, and does not."""
@@ -248,22 +226,6 @@ class _Work:
         buffer, self._buffer = self._buffer, None
         if buffer is not None:
             self._stager.buffers.give(buffer)
-
-
-class _Told:
-    """What the progress was told of one part, so that it can be taken back when the part has to go again."""
-
-    def __init__(self, moved: Moved) -> None:
-        self._moved = moved
-        self.bytes = 0
-
-    def advance(self, count: int) -> None:
-        self.bytes += count
-        self._moved.advance(count)
-
-    def take_back(self) -> None:
-        self._moved.advance(-self.bytes)
-        self.bytes = 0
 
 
 def _slices(buffer: mmap.mmap, part: Part) -> Iterator[memoryview]:

@@ -26,7 +26,7 @@ from hoist.model.image.layers import (
 )
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.storage import layout
-from hoist.storage.base import OnBytes, Publication, Version
+from hoist.storage.base import Content, OnBytes, Publication, Version
 from hoist.storage.image.holders import Holders
 from hoist.storage.image.sending import Sender, Sources
 from hoist.storage.image.spool import Spool
@@ -50,7 +50,7 @@ class ImagePublication(Publication):
         self._lock = Lock()
         # Of large files: those that share a layer with others, by path; it is sent when the last of them is put.
         self._groups: Mapping[str, tuple[str, ...]] = {}
-        self._waiting: dict[str, tuple[FileEntry, Path]] = {}
+        self._waiting: dict[str, tuple[FileEntry, Path | Content]] = {}
         # By the files of a layer, its digest.
         self._sent: dict[tuple[FileEntry, ...], str] = {}
         self._adopted: set[FileEntry] = set()
@@ -85,6 +85,18 @@ class ImagePublication(Publication):
         if entry.size < SMALL_BYTES:
             self._put_small(entry, source, on_bytes)
             return True
+        return self._put_large(entry, source, on_bytes)
+
+    def put_content(self, entry: FileEntry, content: Content, on_bytes: OnBytes) -> bool:
+        if entry.size >= SMALL_BYTES:
+            return self._put_large(entry, content, on_bytes)
+        data = bytearray(entry.size)
+        content(0, memoryview(data))
+        on_bytes(entry.size)
+        self.put_data(entry, memoryview(data))
+        return True
+
+    def _put_large(self, entry: FileEntry, source: Path | Content, on_bytes: OnBytes) -> bool:
         paths = self._groups.get(entry.path, (entry.path,))
         with self._lock:
             self._waiting[entry.path] = entry, source
@@ -194,7 +206,9 @@ class ImagePublication(Publication):
         paths = {file_path(self._version.name, self._version.label, entry.path): entry for entry in group}
         resume = " ".join(f"{entry.digest} {path}" for path, entry in paths.items())
         with Sources({path: (self._waiting[entry.path][1], entry.size) for path, entry in paths.items()}) as content:
-            digest, sent = self._sender.send(layer, content, on_bytes, resume)
+            # To read what lies on this machine twice is cheaper than to send it.
+            local = all(isinstance(self._waiting[entry.path][1], Path) for entry in group)
+            digest, sent = self._sender.send(layer, content, on_bytes, resume, look=local)
         with self._lock:
             self._sent[group] = digest
         return sent

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from hoist.errors import HoistError, LocalError
 from hoist.model.image.layers import Layer
 from hoist.model.manifest import digest_of, digest_of_pieces
+from hoist.storage.base import Content as FileContent
 from hoist.storage.base import OnBytes
 from hoist.storage.oci.repositories import SLICE_BYTES, Repositories, slices
 from hoist.storage.posix import changed, fill, open_source
@@ -32,14 +33,16 @@ class Sender:
         self._lock = Lock()
         self._others: Sequence[str] | None = None
 
-    def send(self, layer: Layer, content: Content, on_bytes: OnBytes, resume: str = "") -> tuple[str, bool]:
+    def send(
+        self, layer: Layer, content: Content, on_bytes: OnBytes, resume: str = "", *, look: bool = True
+    ) -> tuple[str, bool]:
         """Store a layer; its digest, and whether it was sent: then `on_bytes` is told of the content's bytes.
 
-        Raises what `content` does, and what a storage may.
+        `look`: read it once more before, where the registry may have it. Raises what `content` does, and what a storage may.
         """
         told = _Told(layer, on_bytes)
         digest = None
-        if self._may_be_held():
+        if look and self._may_be_held():
             digest = digest_of_pieces(stream(layer, content, 0))
             if self._mounted(digest, layer.size):
                 return digest, False
@@ -100,9 +103,9 @@ class Sender:
 
 
 class Sources:
-    """Files of this machine as the content of a layer, opened once. Use as a context manager."""
+    """Files of this machine, opened once, or what gives their bytes, as the content of a layer. Use as a context manager."""
 
-    def __init__(self, files: Mapping[str, tuple[Path, int]]) -> None:
+    def __init__(self, files: Mapping[str, tuple[Path | FileContent, int]]) -> None:
         self._files = files
         self._stack = ExitStack()
         self._opened: dict[str, BinaryIO] = {}
@@ -110,6 +113,8 @@ class Sources:
     def __enter__(self) -> Content:
         try:
             for path, (source, size) in self._files.items():
+                if not isinstance(source, Path):
+                    continue
                 self._opened[path] = self._stack.enter_context(open_source(source))
                 if self._opened[path].seek(0, 2) != size:
                     raise changed(source)
@@ -123,6 +128,9 @@ class Sources:
 
     def _read(self, path: str, offset: int, buffer: memoryview) -> None:
         source = self._files[path][0]
+        if not isinstance(source, Path):
+            source(offset, buffer)
+            return
         try:
             if fill(self._opened[path].fileno(), offset, buffer) != len(buffer):
                 raise changed(source)
