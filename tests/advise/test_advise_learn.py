@@ -108,7 +108,7 @@ def test_what_was_measured_of_the_account_wins_over_the_region(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"schema": "hoist.bench/2", "bench": "switch", "date": "x", "machine": {}}', "not a record of hoist.bench/1"),
+        ('{"schema": "hoist.bench/2", "bench": "switch", "date": "x", "machine": {}}', "hoist.bench/2"),
         ("{", "line 1: not JSON"),
         ("[]", "not a record"),
     ],
