@@ -25,6 +25,7 @@ from makers import Raw, files_below, noise, safetensors_bytes, write_files
 from zygote import User, Zygote
 
 pytest_plugins = ["fault_users"]
+pytestmark = pytest.mark.matrix
 
 MIB = 1 << 20
 # One file that is sent in parts, one that is not, and a small one.

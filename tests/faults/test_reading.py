@@ -35,6 +35,8 @@ from hoist.testing.servers.fault_kinds import (
 from makers import Raw, directory_storage, files_below, noise, publish, safetensors_bytes, write_files
 from zygote import User, Zygote
 
+pytestmark = pytest.mark.matrix
+
 FINE, OTHER, PERMISSION, ABSENT, BUSY, WRONG = 0, 1, 5, 3, 6, 7
 NAMES = [f"block.{n}.weight" for n in range(6)]
 WEIGHTS = safetensors_bytes([Raw(name, "F16", [1 << 16], noise(1 << 17, n)) for n, name in enumerate(NAMES)])
