@@ -23,6 +23,7 @@ from places import small_file_system
 from zygote import User, Zygote
 
 pytest_plugins = ["fault_users"]
+pytestmark = pytest.mark.matrix
 
 MIB = 1 << 20
 FILES = {"unet/m.safetensors": safetensors_bytes([Raw("a", "U8", [MIB], noise(MIB))]), "config.json": b"{}"}
