@@ -23,7 +23,7 @@ MOST_BYTES = 64 << 20
 EACH = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 EXAMPLES = {"checkpoint": 150, "config": 150, "answer": 150, "tag": 300}
 
-pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+pytestmark = [pytest.mark.filterwarnings("ignore:Detected pickle protocol"), pytest.mark.matrix]
 
 
 def mutated(data: bytes, words: list[bytes], rng: random.Random) -> bytes:
