@@ -203,6 +203,7 @@ def test_fingerprints_tell_names_dtypes_shapes_and_bytes_apart() -> None:
     assert [name for name, _ in tensors_in(base)] == ["a", "deep/0/b"]
 
 
+@pytest.mark.long  # it waits for its turn at the page cache
 @pytest.mark.usefixtures("page_cache")
 def test_touching_brings_a_mapped_file_in(tmp_path: Path) -> None:
     path = tmp_path / "mapped"
