@@ -20,8 +20,8 @@ from hoist.bench.herd_plot import plot_herd
 from hoist.bench.herd_stage import NAMESPACES, THROTTLED
 from hoist.bench.herd_table import herd_tables
 from hoist.bench.herd_task import Task
+from hoist.bench.herds import Herds
 from hoist.bench.netns import PREFIX
-from hoist.bench.nursery import Nursery
 from hoist.bench.records import append_records
 from hoist.cli import main
 from hoist.config import load_config
@@ -120,7 +120,7 @@ def test_an_instance_that_fails_or_hangs_is_told_and_the_others_load(tmp_path: P
     publish(source, f"{storage}//m:v")
     stuck = ((str(tmp_path / "rate"), 1.0),)
     environ = load_config().environ
-    with Nursery(environ) as nursery:
+    with Herds(environ) as nursery:
         good = Task(f"{storage}//m:v")
         assert "seconds" in nursery.run([good], 30, learn=True)[0]
         lost, hung, right = nursery.run([Task(f"{storage}//m:none"), Task(good.location, None, stuck), good], 3)

@@ -107,21 +107,18 @@ def run_demo(
             published[storage] = _publish(chosen, storage, config, shown)
         what = "a function" if function else "Hoist"
         say(f"switching from model to model, first and second time, with {what} and with a plain one")
-        # For an rclone server the objects are plain files here: their page cache can be emptied too. So are a registry's.
-        targets = [Target("nas"), Target("oss", s3.data_folder / BUCKET if s3.name == "rclone" else None)]
-        targets += [Target(IMAGE, registry.data_folder)] if registry else []
         image_size = sum(fixture.size_at(scale) for fixture in in_images) if registry else 0
         if accelerator:
             say("filling the accelerator: it is one for many instances, and has what others have asked for")
             for fixture in fixtures:
                 verify(f"{ACCELERATED}//{fixture.model}:{fixture.version}", config=config)
-            targets.append(Target(ACCELERATED))
+        targets = _targets(s3, registry, accelerated=accelerator is not None)
         if function:
             shown.begin("switching", 2 * (8 + 2 * bool(accelerator)) * size + 4 * image_size)
-            records = run_function_switches(targets, config, options, _advancing(shown, options.repeat))
         else:
             shown.begin("switching", 2 * 4 * size + 6 * image_size)
-            records = run_switches(targets, config, options, _advancing(shown, options.repeat))
+        run = run_function_switches if function else run_switches
+        records = run(targets, config, options, _advancing(shown, options.repeat))
         shown.end()
         if images and registry is None:
             missing = {"storage": IMAGE, "kind": IMAGE, "loader": IMAGE, "skipped": DockerRegistry.unavailable()}
@@ -141,6 +138,14 @@ def _publish(chosen: Sequence[tuple[Fixture, Path]], storage: str, config: Confi
     ]
     shown.end()
     return found
+
+
+def _targets(s3: S3Server, registry: DockerRegistry | None, *, accelerated: bool) -> list[Target]:
+    """What is switched from, each with the folder whose page cache can be emptied: objects of an rclone server and of a
+    registry are plain files here."""
+    targets = [Target("nas"), Target("oss", s3.data_folder / BUCKET if s3.name == "rclone" else None)]
+    targets += [Target(IMAGE, registry.data_folder)] if registry else []
+    return [*targets, Target(ACCELERATED)] if accelerated else targets
 
 
 def where_of(storage: str, server: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hoist.bench.nursery import Nursery
 from hoist.bench.process_cpu import session_cpu_seconds
 from hoist.errors import LocalError
 
@@ -32,42 +31,17 @@ class Answer:
     seconds: float
 
 
-class Servers:
+class Servers(Nursery):
     """Starts servers in `folder`, for the length of a `with` block; what they import is there before they are."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self._folder, self._environ = folder, dict(environ)
+        super().__init__("hoist.bench.function_nursery", "functions", environ)
+        self._folder = folder
         self._count = 0
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Ctrl-C is the benchmark's to handle: the end of its input ends the nursery, and with it the servers.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "hoist.bench.function_nursery"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environ,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            self._hear()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process, and with it every server that is left."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        return super().__enter__()
 
     def function(self, models: Mapping[str, str], handler: str = "Touching", **told: Any) -> Server:
         """`hoist serve` of a handler of `function_handlers`; `told` is the rest of what `serve_as_told` is told.
@@ -83,7 +57,7 @@ class Servers:
 
     def end(self, pid: int) -> None:
         """Have a server end, and wait."""
-        self._ask({"end": pid, "patience": _DRAIN_SECONDS})
+        self.ask({"end": pid, "patience": _DRAIN_SECONDS})
 
     def _start(self, served: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Server:
         self._count += 1
@@ -91,23 +65,7 @@ class Servers:
         log.touch()
         given = {**self._environ, "HOIST_CACHE": "off", **environ}
         order = {"served": served, "environ": given, "folder": str(self._folder), "log": str(log)}
-        return Server(self, self._ask(order)["pid"], log)
-
-    def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-        return self._hear()
-
-    def _hear(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise LocalError(f"the process that starts functions ended with {self._process.wait()}: out of memory?")
-        answer = json.loads(line)
-        assert isinstance(answer, dict)
-        return answer
+        return Server(self, self.ask(order)["pid"], log)
 
 
 class Server:

@@ -19,8 +19,8 @@ from hoist.bench import netns
 from hoist.bench.fixtures import FIXTURES, build
 from hoist.bench.herd_model import Bandwidths, ideal_seconds, origin_ideal_bytes
 from hoist.bench.herd_stage import HOW, NAMESPACES, OPENERS, THROTTLED, HerdStage, Subject, set_herd_stage
+from hoist.bench.herds import Herds
 from hoist.bench.measuring import available_memory, ready_memory
-from hoist.bench.nursery import Nursery
 from hoist.bench.process_cpu import machine_busy_seconds, session_cpu_seconds
 from hoist.bench.records import Recorder
 from hoist.errors import LocalError, UsageError
@@ -136,7 +136,7 @@ class _Herds:
         for name, reason in self._stage.missing.items():
             self._note({"storage": name, "skipped": reason})
         subjects = list(self._stage.subjects.values())
-        with Nursery(self._stage.config.environ) as nursery:
+        with Herds(self._stage.config.environ) as nursery:
             for subject in subjects:
                 # Untimed: imports, and what the server caches.
                 nursery.run(self._stage.tasks(subject, 1), self._patience(subject, 1), learn=True)
@@ -147,7 +147,7 @@ class _Herds:
                         self._note({"run": run, **self._measure(nursery, subject, instances)})
         return self._recorder.records
 
-    def _measure(self, nursery: Nursery, subject: Subject, instances: int) -> Record:
+    def _measure(self, nursery: Herds, subject: Subject, instances: int) -> Record:
         size, rates = self._size, subject.rates
         ideal = ideal_seconds(size, instances, rates)
         ready_memory(instances * size)

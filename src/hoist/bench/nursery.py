@@ -1,31 +1,33 @@
-"""The other end of `herd_nursery.py`: a process that starts instances, as the benchmark sees it."""
+"""A process that imports once and forks what a benchmark starts: orders and answers, a line each."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from hoist.bench.herd_task import Task
 from hoist.errors import LocalError
-
-_END_SECONDS = 5.0
 
 
 class Nursery:
-    """Starts herds, for the length of a `with` block. Raises LocalError where its process does not start."""
+    """Runs `module`, which starts `what`, for the length of a `with` block. Raises LocalError where it does not start.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = dict(environ)
+    At its end the process has `end_seconds` to end what it started (None: as long as it takes), and is killed then.
+    """
+
+    def __init__(self, module: str, what: str, environ: Mapping[str, str], end_seconds: float | None = None) -> None:
+        self._module, self._what, self._environ = module, what, dict(environ)
+        self._end_seconds = end_seconds
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        # Ctrl-C is the benchmark's to handle: the end of its input ends the nursery and its instances.
+        # Ctrl-C is the benchmark's to handle: the end of its input ends the nursery, and with it what it started.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hoist.bench.herd_nursery"],
+            [sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environ,
@@ -44,22 +46,14 @@ class Nursery:
     ) -> None:
         self.close()
 
-    def run(self, tasks: Sequence[Task], patience: float, *, learn: bool = False) -> list[dict[str, Any]]:
-        """Start an instance for each task, all at one moment; a result each: `seconds` and figures, or an `error`.
-
-        Those that have not loaded after `patience` seconds are ended. `learn`: what they imported is there for all later
-        ones. Raises LocalError when the nursery has died.
-        """
+    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Its answer to an order. Raises LocalError when it has died."""
         assert self._process is not None and self._process.stdin is not None, "it is entered"
-        command = {"tasks": [task.to_json() for task in tasks], "patience": patience, "learn": learn}
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
+        # One that has died says so by the end of its answers.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            raise LocalError(f"the process that starts instances ended with {self._process.poll()}") from None
-        results = self._hear()["results"]
-        assert isinstance(results, list) and len(results) == len(tasks)
-        return results
+        return self._hear()
 
     def close(self) -> None:
         """End it, and with it what it started."""
@@ -67,9 +61,11 @@ class Nursery:
         if process is None:
             return
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
+        # What was written to one that has died is flushed in vain.
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         try:
-            process.wait(_END_SECONDS)
+            process.wait(self._end_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -79,7 +75,7 @@ class Nursery:
         assert self._process is not None and self._process.stdout is not None, "it is entered"
         line = self._process.stdout.readline()
         if not line:
-            raise LocalError(f"the process that starts instances ended with {self._process.wait()}: out of memory?")
+            raise LocalError(f"the process that starts {self._what} ended with {self._process.wait()}: out of memory?")
         answer = json.loads(line)
         assert isinstance(answer, dict)
         return answer
