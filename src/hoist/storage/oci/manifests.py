@@ -154,8 +154,8 @@ class Manifests:
             raise StorageUnavailable(f"{what} arrived damaged")
 
     def _has(self, repository: str, digest: str, what: str) -> bool:
-        """Whether the repository has a blob. docker-registry 2.8 lacks one for a moment whenever somebody else ends an upload
-        of the same: it writes the blob's link anew, in place. Raises StorageUnavailable while it does."""
+        """Whether the repository has a blob. docker-registry 2.8 lacks one for a moment whenever somebody else ends an
+        upload of the same: it writes the blob's link anew, in place. Raises StorageUnavailable while it does."""
         url = self._client.url(f"{self._path(repository)}/blobs/{digest}")
         return self._client.once("HEAD", url, pull(repository), what).status == 200
 
