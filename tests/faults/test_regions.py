@@ -1,0 +1,88 @@
+"""Regions that are lost in the middle: copies, and all that stands on them. Nothing is lost, nothing half visible, tags name
+what is there, and running it again when the region is well completes it.
+
+Each row of the table is a command, a region and a kind of fault, tried at several random, seeded moments (docs/reliability.md
+has a run of all of it).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from uuid import uuid4
+from zlib import crc32
+
+import pytest
+from region_world import MODEL, RETRY_SECONDS, TAG, Table, World, moment, run_with_fault, said_why
+from regions import four_regions
+
+from conftest import ONE_IN, require
+from hoist.testing.servers import RadosgwServer
+from zygote import User, Zygote
+
+pytestmark = [pytest.mark.matrix, pytest.mark.filterwarnings("ignore::hoist.errors.HoistWarning")]
+FAULTS = 4 if ONE_IN == 1 else 1
+STRUCK = {
+    "eu": ("killed", "frozen", "full", "read-only", "slow"),
+    "us": ("killed", "frozen", "full", "read-only", "slow"),
+    "reg": ("killed", "frozen", "full", "read-only", "slow"),
+    "nas": ("killed", "full", "read-only"),
+}
+ROWS = [(region, kind) for region, kinds in STRUCK.items() for kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[Table]:
+    found = Table()
+    yield found
+    found.show()
+
+
+@pytest.fixture(scope="module")
+def world(
+    radosgw_server: RadosgwServer, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("regions")
+    with four_regions(home, radosgw_server, f"regions-{uuid4().hex[:12]}", require) as regions:
+        env = {"AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"), "HOIST_RETRY_SECONDS": RETRY_SECONDS}
+        for region in regions.values():
+            env |= region.env
+        found = World(regions, User(zygote, home, env))
+        found.fill()
+        yield found
+        found.close()
+
+
+def rng_of(*row: object) -> random.Random:
+    return random.Random(crc32(repr(row).encode()))
+
+
+@pytest.mark.parametrize(("region", "kind"), ROWS)
+def test_copies(world: World, table: Table, region: str, kind: str) -> None:
+    rng = rng_of("copy", region, kind)
+    for number in range(FAULTS):
+        source = rng.choice(list(world.regions))
+        targets = [name for name in world.regions if name != source]
+        label, digest = world.publish([source], large=rng.random() < 0.25, tag=False)
+        words = ["copy", f"{source}//{MODEL}:{label}", *targets, "--tag", TAG, "--quiet", "--json"]
+        if number == 0 and not world.seconds.get("copy"):
+            world.note("copy", world.user.run(*words).seconds)
+            world.forget(label)
+            label, digest = world.publish([source], large=False, tag=False)
+            words[1] = f"{source}//{MODEL}:{label}"
+        after, lasts = moment(rng, world.usual("copy")), rng.choice([None, 0.3, 0.8])
+        lasts = 0.6 if kind == "frozen" and lasts is None else lasts
+        ended, struck = run_with_fault(world.user, words, world.regions[region], kind, after, lasts)
+        table.note("copy", region, kind, ended, struck=struck)
+        assert said_why(ended), ended
+        for name in world.regions:
+            world.look(name)
+        again = world.user.tries(*words)
+        assert again.code == 0, (source, again.error)
+        if not struck:
+            world.note("copy", ended.seconds)
+        for name in targets:
+            seen = world.look(name, whole=True)
+            assert seen.versions[f"{MODEL}:{label}"] == digest
+            assert seen.tags[f"{MODEL}:{TAG}"] == digest
+        world.forget(label)
