@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regions import Region
+from regions import FROZEN, Region
 
-from hoist.errors import FileNotFound, VersionNotFound
+from hoist.errors import VersionNotFound
 from hoist.model.reference import Reference
 from hoist.progress import Progress
 from hoist.storage.base import Storage, Tag, Version
@@ -28,6 +28,8 @@ MIB = 1 << 20
 MODEL, OTHER, TAG = "m/one", "m/two", "stable"
 RETRY_SECONDS = "0.7"
 LIMIT_SECONDS = 90.0
+# For how long a region is broken; None: until the command has ended.
+LASTS: tuple[float | None, ...] = (None, 0.3, 0.7)
 
 
 def files_of(seed: int, *, large: bool) -> dict[str, bytes]:
@@ -105,7 +107,9 @@ class World:
         tags = {}
         for tag in storage.tags():
             where = f"{name}: tag {tag.name}:{tag.tag}"
-            assert versions.get(f"{tag.name}:{tag.label}") == tag.digest, f"{where} names {tag}, and there is {versions}"
+            assert versions.get(f"{tag.name}:{tag.label}") == tag.digest, (
+                f"{where} names {tag}, and there is {versions}"
+            )
             tags[f"{tag.name}:{tag.tag}"] = tag.digest
         assert self.kept.items() <= versions.items(), f"{name} has lost something: {versions}"
         assert {f"{MODEL}:{TAG}", f"{OTHER}:{TAG}"} <= tags.keys(), f"{name} has lost a tag: {tags}"
@@ -146,7 +150,9 @@ class Table:
 
     def show(self) -> None:
         """The table, on standard output."""
-        sys.stdout.write(f"\n{self.struck.total()} faults\n" + "".join(f"{n:4} {row}\n" for row, n in sorted(self.ends.items())))
+        sys.stdout.write(
+            f"\n{self.struck.total()} faults\n" + "".join(f"{n:4} {row}\n" for row, n in sorted(self.ends.items()))
+        )
 
 
 @contextmanager
@@ -159,19 +165,25 @@ def mended(region: Region) -> Iterator[None]:
 
 
 def run_with_fault(
-    user: User, words: Sequence[str], region: Region, kind: str, after: float, lasts: float | None
+    world: World, verb: str, words: Sequence[str], region: Region, kind: str, rng: random.Random
 ) -> tuple[Ended, bool]:
-    """Run a command; break a region `after` seconds, for `lasts` seconds or, with None, until the command has ended."""
+    """Run a command and break a region in the middle, for a while or until the command has ended; whether it was broken."""
+    user, after, lasts = world.user, rng.random() * world.usual(verb), rng.choice(LASTS)
+    if kind == FROZEN and lasts is None:
+        # A frozen server is waited for longer than a test can.
+        lasts = 0.7
     began = time.monotonic()
     running = user.zygote.start(user.home, user.env, *words)
     with mended(region):
-        time.sleep(max(0.0, after - (time.monotonic() - began)))
+        time.sleep(after)
         struck = not _has_ended(running) and region.strike(kind)
-        if lasts is not None:
+        if lasts is not None and struck:
             time.sleep(lasts)
             region.mend()
         ended = running.end(0, LIMIT_SECONDS)
     assert not ended.killed, f"hoist {' '.join(words)} has not ended in {LIMIT_SECONDS:g} s: {ended.error}"
+    if not struck:
+        world.note(verb, time.monotonic() - began)
     return ended, struck
 
 
@@ -184,18 +196,4 @@ def _has_ended(running: Started) -> bool:
 
 def said_why(ended: Ended) -> bool:
     """Whether a command that failed has said so as one does."""
-    return ended.code == 0 or ended.code > 0 and "hoist: error: " in ended.error
-
-
-def moment(rng: random.Random, whole: float) -> float:
-    """A moment of a run that takes `whole` seconds."""
-    return rng.random() * whole
-
-
-def is_there(storage: Storage, label: str) -> bool:
-    """Whether a version of the model is in a storage."""
-    try:
-        storage.read_manifest(Version(MODEL, label))
-    except (VersionNotFound, FileNotFound):
-        return False
-    return True
+    return ended.code == 0 or (ended.code > 0 and "hoist: error: " in ended.error)

@@ -306,7 +306,8 @@ def four_regions(
     with ExitStack() as stack:
         size = f"{DISK_BYTES >> 20}m"
         disks = [
-            Disk(stack.enter_context(small_file_system(folder / name, size, "755"))) for name in ("d-us", "d-reg", "d-nas")
+            Disk(stack.enter_context(small_file_system(folder / name, size, "755")))
+            for name in ("d-us", "d-reg", "d-nas")
         ]
         rclone = stack.enter_context(RcloneServer(disks[0].folder))
         registry = stack.enter_context(DockerRegistry(disks[1].folder))

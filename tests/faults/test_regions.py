@@ -1,8 +1,8 @@
 """Regions that are lost in the middle: copies, and all that stands on them. Nothing is lost, nothing half visible, tags name
 what is there, and running it again when the region is well completes it.
 
-Each row of the table is a command, a region and a kind of fault, tried at several random, seeded moments (docs/reliability.md
-has a run of all of it).
+Each row of the table is a command, a region and a kind of fault, tried at several random, seeded moments;
+docs/reliability.md has a run of all of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import uuid4
 from zlib import crc32
 
 import pytest
-from region_world import MODEL, RETRY_SECONDS, TAG, Table, World, moment, run_with_fault, said_why
+from region_world import MODEL, RETRY_SECONDS, TAG, Table, World, run_with_fault, said_why
 from regions import four_regions
 
 from conftest import ONE_IN, require
@@ -39,9 +39,7 @@ def table() -> Iterator[Table]:
 
 
 @pytest.fixture(scope="module")
-def world(
-    radosgw_server: RadosgwServer, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(radosgw_server: RadosgwServer, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("regions")
     with four_regions(home, radosgw_server, f"regions-{uuid4().hex[:12]}", require) as regions:
         env = {"AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"), "HOIST_RETRY_SECONDS": RETRY_SECONDS}
@@ -60,29 +58,27 @@ def rng_of(*row: object) -> random.Random:
 @pytest.mark.parametrize(("region", "kind"), ROWS)
 def test_copies(world: World, table: Table, region: str, kind: str) -> None:
     rng = rng_of("copy", region, kind)
-    for number in range(FAULTS):
-        source = rng.choice(list(world.regions))
-        targets = [name for name in world.regions if name != source]
+    for _ in range(FAULTS):
+        source, *targets = chosen(rng, world, region, 3)
         label, digest = world.publish([source], large=rng.random() < 0.25, tag=False)
         words = ["copy", f"{source}//{MODEL}:{label}", *targets, "--tag", TAG, "--quiet", "--json"]
-        if number == 0 and not world.seconds.get("copy"):
-            world.note("copy", world.user.run(*words).seconds)
-            world.forget(label)
-            label, digest = world.publish([source], large=False, tag=False)
-            words[1] = f"{source}//{MODEL}:{label}"
-        after, lasts = moment(rng, world.usual("copy")), rng.choice([None, 0.3, 0.8])
-        lasts = 0.6 if kind == "frozen" and lasts is None else lasts
-        ended, struck = run_with_fault(world.user, words, world.regions[region], kind, after, lasts)
+        ended, struck = run_with_fault(world, "copy", words, world.regions[region], kind, rng)
         table.note("copy", region, kind, ended, struck=struck)
         assert said_why(ended), ended
-        for name in world.regions:
+        for name in (source, *targets):
             world.look(name)
         again = world.user.tries(*words)
         assert again.code == 0, (source, again.error)
-        if not struck:
-            world.note("copy", ended.seconds)
         for name in targets:
-            seen = world.look(name, whole=True)
+            seen = world.look(name)
             assert seen.versions[f"{MODEL}:{label}"] == digest
             assert seen.tags[f"{MODEL}:{TAG}"] == digest
         world.forget(label)
+
+
+def chosen(rng: random.Random, world: World, region: str, count: int) -> list[str]:
+    """So many regions, in any order: this one, and others."""
+    others = [name for name in world.regions if name != region]
+    found = [region, *rng.sample(others, count - 1)]
+    rng.shuffle(found)
+    return found

@@ -128,9 +128,7 @@ class Manifests:
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         return Document(answer.body, digest, media_type or MANIFEST)
 
-    def _put(
-        self, repository: str, reference: str, data: bytes, media_type: str, what: str, *, believe: bool
-    ) -> None:
+    def _put(self, repository: str, reference: str, data: bytes, media_type: str, what: str, *, believe: bool) -> None:
         """`believe`: the registry is believed when it says that it lacks a blob."""
         answer = self._client.once(
             "PUT",
