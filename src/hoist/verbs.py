@@ -152,8 +152,8 @@ def copy(
 def sync(
     plan: str = "", *, dry_run: bool = False, progress: Progress | None = None, config: Config | None = None
 ) -> SyncResult:
-    """Bring the targets of a plan into step with its source: `plan` is the NAME of a `[sync.NAME]` in hoist.toml, a file that
-    has one, or empty where there is only one; `dry_run` only says what differs.
+    """Bring the targets of a plan into step with its source: `plan` is the NAME of a `[sync.NAME]` in hoist.toml, a file
+    that has one, or empty where there is only one; `dry_run` only says what differs.
 
     A result for each target, in order: what went wrong there is among its `problems`, and holds nobody else back. Raises
     UsageError, InvalidConfig, and what the source raises when it is looked at.

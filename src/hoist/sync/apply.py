@@ -73,10 +73,9 @@ class Target:
     def came(self, copied: Copied) -> None:
         """What became of a version that was to be brought."""
         error = copied.error
-        if error is not None:
-            if not self._ended_elsewhere(copied):
-                self.failed(str(copied.version), error)
-                return
+        if error is not None and not self._ended_elsewhere(copied):
+            self.failed(str(copied.version), error)
+            return
         with self._lock:
             self._lacks.discard(copied.version)
             self._sent += copied.sent_bytes
@@ -94,6 +93,7 @@ class Target:
     def gone(self, version: Version) -> None:
         """The source has it no more."""
         with self._lock:
+            self._lacks.discard(version)
             self._later.append(f"{version} is no longer at the source")
 
     def move_tags(self, versions: Iterable[Version] | None = None) -> None:
@@ -135,10 +135,12 @@ class Target:
     def _tell_what_is_in_the_way(self) -> None:
         where = self.storage.address
         for version in self.difference.conflicts:
-            mend = f"{where} has {version} with other content: a version never changes; remove it there, or use another label"
+            mend = f"{where} has {version} with other content: remove it there, or publish under another label"
             self.failed(str(version), Conflict(mend))
         for version in self.difference.doubts:
-            mend = f"the manifest of {version} in {where} or {self._source.address} cannot be read: hoist verify says more"
+            mend = (
+                f"the manifest of {version} in {where} or {self._source.address} cannot be read: hoist verify says more"
+            )
             self.failed(str(version), Damaged(mend))
         for tag in self.difference.stuck:
             if Version(tag.name, tag.label) not in self._held:
@@ -155,44 +157,42 @@ class Target:
 
     def _move(self, tag: Tag) -> None:
         """To what the source says now, from what stands here now."""
+        moved = False
         for look in range(_LOOKS):
             # In this order: who is overtaken by another run is refused, and does not set an older tag over a newer one.
             stands = self.storage.find_tag(tag.name, tag.tag)
             now = self._source.find_tag(tag.name, tag.tag)
-            if now is None or not self._has(now):
-                self._wait(f"the tag {tag.name}:{tag.tag} moved at the source meanwhile, or its version is not here yet")
+            if now is None:
+                self._wait(f"the tag {tag.name}:{tag.tag} was removed at the source meanwhile")
                 return
             if stands == now:
-                with self._lock:
-                    self._settled += 1
+                # Looked at again after it was moved, as the source may have moved on, and back to what stood here.
+                self._settle(now if moved else None)
                 return
             try:
                 self.storage.set_tag(now, before=stands, note=f"sync from {self._source.address}")
+                moved = True
             except Conflict:
                 if look + 1 == _LOOKS:
                     raise
-                continue
-            with self._lock:
-                self._settled += 1
-                self._tags.append(now)
-            return
+            except VersionNotFound:
+                self._wait(f"the tag {tag.name}:{tag.tag} names {now.label}, which is not here yet")
+                return
+        self._wait(f"the tag {tag.name}:{tag.tag} moves at the source again and again")
+
+    def _settle(self, moved: Tag | None) -> None:
+        with self._lock:
+            self._settled += 1
+            if moved:
+                self._tags.append(moved)
 
     def _ended_elsewhere(self, copied: Copied) -> bool:
         """Whether another run of the same plan was first."""
         try:
-            return isinstance(copied.error, Conflict) and self._has_content(copied.version, copied.digest)
+            there = isinstance(copied.error, Conflict) and self.storage.read_manifest(copied.version)
         except HoistError:
             return False
-
-    def _has(self, tag: Tag) -> bool:
-        """Whether the version that a tag names is here."""
-        return bool(tag.label) and self._has_content(Version(tag.name, tag.label), tag.digest)
-
-    def _has_content(self, version: Version, digest: str) -> bool:
-        try:
-            return digest_of(self.storage.read_manifest(version)) == digest
-        except VersionNotFound:
-            return False
+        return there and digest_of(there) == copied.digest
 
     def _untag(self, tag: Tag) -> None:
         if self._source.find_tag(tag.name, tag.tag) is not None or self.storage.find_tag(tag.name, tag.tag) != tag:

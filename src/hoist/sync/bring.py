@@ -1,4 +1,4 @@
-"""Bringing versions to the targets that lack them: the source is read once for all, and small versions come several at a time."""
+"""Bringing versions to the targets that lack them: the source is read once for all, small versions several at a time."""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ def _older(
 
 
 def age(state: StorageState, version: Version) -> tuple[float, list[str | int], str]:
-    """A version's place among those of its storage: sorts by when it was published, then by label with numbers as numbers: v10 behind v9."""
+    """A version's place among those of its storage: by when it was published, then by label with numbers as numbers, v10
+    behind v9."""
     parts = re.split(r"([0-9]+)", version.label)
     label = [int(part) if part.isdecimal() else part for part in parts]
     return state.versions[version].published, label, version.name

@@ -20,8 +20,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a target is behind: versions that it lacks, bytes of their files, tags that are elsewhere, and how long ago the
-    oldest of those versions was published at the source (0: not known)."""
+    """How far a target is behind: versions that it lacks, bytes of their files, tags that are elsewhere, and how long ago
+    the oldest of those versions was published at the source (0: not known)."""
 
     versions: int = 0
     size: int = 0
@@ -33,9 +33,9 @@ class Lag:
 class TargetResult:
     """One target. `difference` is what was found before anything was done, None where the target could not be seen.
 
-    `brought` versions were copied there, with `sent_bytes` and bytes that were copied inside it; `tags` were moved, `untagged`
-    and `removed` are gone. `later` is what changed at the source or the target meanwhile: the next run looks again. `problems`
-    are what failed. `lag` is what is left to be done at the end. A dry run has only a difference and a lag.
+    `brought` versions were copied there, with `sent_bytes` and bytes that were copied inside it; `tags` were moved,
+    `untagged` and `removed` are gone. `later` is what changed at the source or the target meanwhile: the next run looks
+    again. `problems` are what failed. `lag` is what is left to be done at the end; a dry run has only that and a difference.
     """
 
     storage: str
@@ -62,8 +62,9 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class SyncResult:
-    """One run of a plan. `versions` were seen in the source, `read_bytes` were read of it for all targets together; `began` is in seconds since the
-    epoch. `error`: why nothing could be done at all, as the source could not be seen; then there are no targets."""
+    """One run of a plan. `versions` were seen in the source, `read_bytes` were read of it for all targets together; `began`
+    is in seconds since the epoch. `error`: why nothing could be done at all, as the source could not be seen; then there are
+    no targets."""
 
     plan: str
     source: str

@@ -153,7 +153,9 @@ class _Run:
                 uploads=limits.uploads, retry_seconds=limits.retry_seconds, max_bandwidth=limits.max_bandwidth
             )
             bringer = Bringer(source, engine, options, self._stop)
-            total = sum(sizes.get(version, 0) * sum(target.wants(version) for target in targets) for version in versions)
+            total = sum(
+                sizes.get(version, 0) * sum(target.wants(version) for target in targets) for version in versions
+            )
             count = f"{len(versions)} version" + "s" * (len(versions) != 1)
             self._progress.begin(f"bringing {count} to {', '.join(each.storage.address for each in targets)}", total)
             try:
