@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from hoist.config import author
@@ -28,6 +28,7 @@ from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
 from hoist.storage.moves import ANY, TagMove, Whatever, check_before, happened, move_of
 from hoist.storage.oci.repositories import Repositories
+from hoist.storage.seen import Seen
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
 _ASIDE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*-modelpack", re.DOTALL)
@@ -44,6 +45,11 @@ class ImageStorage(ImageReader):
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
         yield from sorted(Version(model, tag) for model, tag, held in found if held.label == tag)
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        # The images say which manifests they hold; nothing says when they were pushed.
+        found = self._named(name)
+        return {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         found = sorted(each for each in self._named(name) if each[2].label != each[1])
