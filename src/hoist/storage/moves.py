@@ -6,7 +6,6 @@ that people will read are shortened and made printable.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 MOST_MOVES = 100
 """As many moves of one tag are kept, the last ones."""
 _MOST_TEXT = 200
+# The year 9999: what shows a time can show no later one.
+_MOST_SECONDS = 253402214400
 
 
 class Whatever(Enum):
@@ -55,7 +56,7 @@ class TagMove:
 def move_of(tag: Tag, before: Tag | None, at: float, by: str, note: str) -> TagMove:
     """The move that makes `tag` of what stood there."""
     stood = (before.label, before.digest) if before else ("", "")
-    return TagMove(tag.name, tag.tag, tag.label, tag.digest, *stood, at, printable(by), printable(note))
+    return TagMove(tag.name, tag.tag, tag.label, tag.digest, *stood, round(at, 3), printable(by), printable(note))
 
 
 def check_before(address: str, tag: Tag, before: Tag | Whatever | None, found: Tag | None) -> None:
@@ -100,7 +101,7 @@ def _meant(tag: Tag | Whatever | None) -> tuple[str, str] | None:
 
 
 def _written(move: TagMove) -> dict[str, Any]:
-    found: dict[str, Any] = {"version": move.label, "digest": move.digest, "at": round(move.at, 6), "by": move.by}
+    found: dict[str, Any] = {"version": move.label, "digest": move.digest, "at": move.at, "by": move.by}
     if move.before_label:
         found["before"] = {"version": move.before_label, "digest": move.before_digest}
     return found | ({"note": move.note} if move.note else {})
@@ -114,7 +115,7 @@ def _move(item: object, name: str, tag: str) -> TagMove | None:
     if named is None or stood is None:
         return None
     at, by, note = item.get("at"), item.get("by"), item.get("note")
-    when = float(at) if isinstance(at, int | float) and math.isfinite(at) else 0.0
+    when = float(at) if isinstance(at, int | float) and 0 <= at < _MOST_SECONDS else 0.0
     return TagMove(
         name,
         tag,
