@@ -188,11 +188,12 @@ class Target:
 
     def _ended_elsewhere(self, copied: Copied) -> bool:
         """Whether another run of the same plan was first."""
+        if not isinstance(copied.error, Conflict):
+            return False
         try:
-            there = isinstance(copied.error, Conflict) and self.storage.read_manifest(copied.version)
+            return digest_of(self.storage.read_manifest(copied.version)) == copied.digest
         except HoistError:
             return False
-        return there and digest_of(there) == copied.digest
 
     def _untag(self, tag: Tag) -> None:
         if self._source.find_tag(tag.name, tag.tag) is not None or self.storage.find_tag(tag.name, tag.tag) != tag:
