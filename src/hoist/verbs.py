@@ -31,6 +31,7 @@ from hoist.transfer.verify import Verified, verify_version
 if TYPE_CHECKING:
     from hoist.fleet.base import Running
     from hoist.fleet.warm import Warmed
+    from hoist.sync.result import SyncResult
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
 
@@ -148,12 +149,28 @@ def copy(
     )
 
 
-def tag(location: str, tag: str, *, config: Config | None = None) -> Tag:
-    """Give the version at `location` another, movable name. Raises Conflict, NotFound."""
+def sync(
+    plan: str = "", *, dry_run: bool = False, progress: Progress | None = None, config: Config | None = None
+) -> SyncResult:
+    """Bring the targets of a plan into step with its source: `plan` is the NAME of a `[sync.NAME]` in hoist.toml, a file
+    that has one, or empty where there is only one; `dry_run` only says what differs.
+
+    A result for each target, in order: what went wrong there is among its `problems`, and holds nobody else back. Raises
+    UsageError, InvalidConfig, and what the source raises when it is looked at.
+    """
+    from hoist.sync.find import find_plan
+    from hoist.sync.run import run_plan
+
+    found, config = find_plan(plan, config or load_config())
+    return run_plan(found, config, dry_run=dry_run, progress=progress)
+
+
+def tag(location: str, tag: str, *, note: str = "", config: Config | None = None) -> Tag:
+    """Give the version at `location` another, movable name; `note` says why, for its history. Raises Conflict, NotFound."""
     check_label(tag)
     with open_location(location, config) as opened:
         made = Tag(opened.version.name, tag, opened.version.label, opened.manifest.digest)
-        opened.storage.set_tag(made)
+        opened.storage.set_tag(made, note=note)
         return made
 
 
@@ -324,6 +341,7 @@ __all__ = [
     "pull",
     "remove",
     "start_fleet",
+    "sync",
     "tag",
     "verify",
     "warm",
