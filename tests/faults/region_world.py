@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regions import FROZEN, Region
+from regions import FROZEN, KILLED, Region
 
 from hoist.errors import VersionNotFound
 from hoist.model.reference import Reference
@@ -57,6 +57,7 @@ class World:
     kept: dict[str, str] = field(default_factory=dict)
     number: int = 1
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    was_unmounted: bool = False
 
     def fill(self) -> None:
         """Lay what is there before anything goes wrong."""
@@ -86,6 +87,12 @@ class World:
             if tag:
                 self.storages[name].set_tag(Tag(MODEL, TAG, label, digest))
         return label, digest
+
+    def plan(self, source: str, targets: Sequence[str]) -> str:
+        """A plan that keeps the targets in step with the source, as `hoist sync` takes it."""
+        path = self.user.home / "plan.toml"
+        path.write_text(f'[sync.all]\nfrom = "{source}"\nto = {list(targets)}\nmodels = ["m/*"]\n')
+        return f"./{path.name}"
 
     def forget(self, label: str) -> None:
         """Make all regions as they were before this version."""
@@ -165,9 +172,9 @@ def mended(region: Region) -> Iterator[None]:
 
 
 def run_with_fault(
-    world: World, verb: str, words: Sequence[str], region: Region, kind: str, rng: random.Random
-) -> tuple[Ended, bool]:
-    """Run a command and break a region in the middle, for a while or until the command has ended; whether it was broken."""
+    world: World, table: Table, verb: str, words: Sequence[str], region: Region, kind: str, rng: random.Random
+) -> Ended:
+    """Run a command and break a region in the middle, for a while or until the command has ended."""
     user, after, lasts = world.user, rng.random() * world.usual(verb), rng.choice(LASTS)
     if kind == FROZEN and lasts is None:
         # A frozen server is waited for longer than a test can.
@@ -184,7 +191,9 @@ def run_with_fault(
     assert not ended.killed, f"hoist {' '.join(words)} has not ended in {LIMIT_SECONDS:g} s: {ended.error}"
     if not struck:
         world.note(verb, time.monotonic() - began)
-    return ended, struck
+    table.note(verb, region.name, kind, ended, struck=struck)
+    world.was_unmounted = (region.name, kind) == ("nas", KILLED)
+    return ended
 
 
 def _has_ended(running: Started) -> bool:

@@ -18,7 +18,7 @@ from regions import four_regions
 
 from conftest import ONE_IN, require
 from hoist.testing.servers import RadosgwServer
-from zygote import User, Zygote
+from zygote import Ended, User, Zygote
 
 pytestmark = [pytest.mark.matrix, pytest.mark.filterwarnings("ignore::hoist.errors.HoistWarning")]
 FAULTS = 4 if ONE_IN == 1 else 1
@@ -28,6 +28,8 @@ STRUCK = {
     "reg": ("killed", "frozen", "full", "read-only", "slow"),
     "nas": ("killed", "full", "read-only"),
 }
+LARGE = 0.25
+CONFLICT = 4
 ROWS = [(region, kind) for region, kinds in STRUCK.items() for kind in kinds]
 
 
@@ -59,24 +61,42 @@ def rng_of(*row: object) -> random.Random:
 def test_copies(world: World, table: Table, region: str, kind: str) -> None:
     rng = rng_of("copy", region, kind)
     for _ in range(FAULTS):
-        source, *targets = chosen(rng, world, region, 3)
-        label, digest = world.publish([source], large=rng.random() < 0.25, tag=False)
-        words = ["copy", f"{source}//{MODEL}:{label}", *targets, "--tag", TAG, "--quiet", "--json"]
-        ended, struck = run_with_fault(world, "copy", words, world.regions[region], kind, rng)
-        table.note("copy", region, kind, ended, struck=struck)
-        assert said_why(ended), ended
-        for name in (source, *targets):
-            world.look(name)
-        again = world.user.tries(*words)
-        assert again.code == 0, (source, again.error)
-        for name in targets:
-            seen = world.look(name)
-            assert seen.versions[f"{MODEL}:{label}"] == digest
-            assert seen.tags[f"{MODEL}:{TAG}"] == digest
-        world.forget(label)
+        source, *targets = chosen(rng, world, region)
+        label, digest = world.publish([source], large=rng.random() < LARGE, tag=False)
+        words = ["copy", f"{source}//{MODEL}:{label}", *targets, "--tag", TAG, "--quiet"]
+        ended = run_with_fault(world, table, "copy", words, world.regions[region], kind, rng)
+        in_step_at_last(world, words, ended, [source, *targets], label, digest)
 
 
-def chosen(rng: random.Random, world: World, region: str, count: int) -> list[str]:
+@pytest.mark.parametrize(("region", "kind"), ROWS)
+def test_syncs(world: World, table: Table, region: str, kind: str) -> None:
+    rng = rng_of("sync", region, kind)
+    for _ in range(FAULTS):
+        source, *targets = chosen(rng, world, region)
+        label, digest = world.publish([source], large=rng.random() < LARGE, tag=True)
+        words = ["sync", world.plan(source, targets), "--quiet"]
+        ended = run_with_fault(world, table, "sync", words, world.regions[region], kind, rng)
+        in_step_at_last(world, words, ended, [source, *targets], label, digest)
+
+
+def in_step_at_last(world: World, words: list[str], ended: Ended, names: list[str], label: str, digest: str) -> None:
+    """After a fault all holds that is to hold; the same command, run when all is well, puts everything in its place."""
+    assert said_why(ended), ended
+    for name in names:
+        world.look(name)
+    again = world.user.tries(*words)
+    if again.code == CONFLICT and "--replace-unfinished" in again.error and world.was_unmounted:
+        # What went to the folder below the mount point came back without its claim, or the claim without it.
+        again = world.user.tries(*words, "--replace-unfinished")
+    assert again.code == 0, (names, ended, again)
+    for name in names:
+        seen = world.look(name)
+        assert seen.versions[f"{MODEL}:{label}"] == digest, (name, seen)
+        assert name == names[0] or seen.tags[f"{MODEL}:{TAG}"] == digest, (name, seen)
+    world.forget(label)
+
+
+def chosen(rng: random.Random, world: World, region: str, count: int = 3) -> list[str]:
     """So many regions, in any order: this one, and others."""
     others = [name for name in world.regions if name != region]
     found = [region, *rng.sample(others, count - 1)]
