@@ -107,7 +107,9 @@ class DiskMeter:
     def sample(self) -> Sample | None:
         """The disk's counters."""
         disk = parse_diskstats(_text(self.table)).get(self.device)
-        return disk and Sample(time.monotonic(), disk.read_bytes, disk.reads, disk.read_seconds)
+        if disk is None:
+            return None
+        return Sample(time.monotonic(), disk.read_bytes, disk.reads, disk.read_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,7 @@ class MetricsMeter:
         if name not in values:
             return None
         fetched = values.get(behind) if behind else None
-        return Sample(
-            time.monotonic(), int(values[name]), fetched_bytes=None if fetched is None else int(fetched)
-        )
+        return Sample(time.monotonic(), int(values[name]), fetched_bytes=None if fetched is None else int(fetched))
 
 
 def reading(meter: Meter, before: Sample | None, after: Sample | None) -> Reading | None:
@@ -222,7 +222,9 @@ def _disk(mount: Mount) -> str | None:
     if mount.device in known:
         return mount.device
     name = Path(mount.source).name
-    return next((numbers for numbers, disk in known.items() if mount.source.startswith("/dev/") and disk.name == name), None)
+    return next(
+        (numbers for numbers, disk in known.items() if mount.source.startswith("/dev/") and disk.name == name), None
+    )
 
 
 def _text(table: Path) -> str:
