@@ -3,7 +3,7 @@
 [sync.production]
 from = "eu"                        # a storage of any kind
 to = ["us", "ap", "nas"]
-models = ["sd15/*", "llm/qwen:stable", "sdxl/base:v1"]   # patterns of names, each with :VERSION-OR-TAG if wanted; default: all
+models = ["sd15/*", "llm/qwen:stable", "sdxl/base:v1"]    # NAME or NAME:VERSION-OR-TAG; default: all
 tags = ["stable", "latest"]        # patterns of the tags to keep in step; default: all
 keep = 3                           # newest versions of each model to bring; 0 or absent: all
 prune = false                      # remove in the targets what the plan does not want, and tags that the source has not
