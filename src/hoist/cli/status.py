@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hoist.cli.parser import Root, add_json
-from hoist.cli.text import print_json, printable, warn
+from hoist.cli.text import print_json
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,9 +26,9 @@ def add_to(root: Root) -> None:
         "status",
         run_status,
         "Show what is in each storage, how far it is behind, what is read now, what goes wrong",
-        about="Without a name: every storage and plan of hoist.toml. Each storage gets --limit seconds, all of them at once: one "
-        "that hangs is said to, and keeps nobody waiting. Reads are those of the whole mount, disk or accelerator that a "
-        "storage lies behind, by whoever. With --listen it goes on and answers GET /status, /metrics and /health.",
+        about="Without a name: every storage and plan of hoist.toml. Each storage gets --limit seconds, all of them at once: "
+        "one that hangs keeps nobody waiting. Reads are those of the whole mount, disk or accelerator that a storage "
+        "lies behind, by whoever. With --listen it goes on and answers GET /status, /metrics and /health.",
         examples=(
             "hoist status",
             "hoist status production --watch",

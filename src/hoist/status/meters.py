@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
+from hoist.accelerator.live import live_accelerators
 from hoist.mount.live import LiveMounts
 from hoist.settings import IS_URL, StorageConfig
 from hoist.status.diskstats import parse_diskstats
@@ -165,6 +166,12 @@ def meters_of(config: StorageConfig, runtime_folder: Path, given: Sequence[str] 
         if mount.serving and mount.metrics_port and config.address in mount.storages:
             url = f"http://127.0.0.1:{mount.metrics_port}/metrics"
             found.append(MetricsMeter("mount", mount.point or f"process {mount.pid}", url))
+    for accelerator in live_accelerators(runtime_folder):
+        found += [
+            MetricsMeter("accelerator", url, f"http://127.0.0.1:{accelerator.metrics_port}/metrics")
+            for url in config.accelerator
+            if accelerator.is_at(url)
+        ]
     return [*found, *_given(given)]
 
 
