@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mountstats_texts import ALL, OTHERS, V3, V41
 
@@ -73,6 +73,7 @@ def mounts(draw: st.DrawFn) -> tuple[NfsMount, str]:
     return NfsMount("nas:/x", point, kind, "4.2", 5, normal + direct, server, made), "\n".join(lines) + "\n"
 
 
+@settings(max_examples=40)
 @given(st.lists(mounts(), max_size=3))
 def test_what_the_kernel_writes_is_read_back(made: list[tuple[NfsMount, str]]) -> None:
     text = OTHERS.join(["", *(written for _, written in made), ""])

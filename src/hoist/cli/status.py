@@ -26,7 +26,7 @@ def add_to(root: Root) -> None:
         "status",
         run_status,
         "Show what is in each storage, how far it is behind, what is read now, what goes wrong",
-        about="Without a name: every storage and plan of hoist.toml. Each storage gets --limit seconds, all of them at once: "
+        about="Without a name: every storage and plan of hoist.toml. All storages get --limit seconds at once: "
         "one that hangs keeps nobody waiting. Reads are those of the whole mount, disk or accelerator that a storage "
         "lies behind, by whoever. With --listen it goes on and answers GET /status, /metrics and /health.",
         examples=(

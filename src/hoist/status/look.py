@@ -86,7 +86,9 @@ class Look:
 
     def status(self, readings: Sequence[Reading] = ()) -> StorageStatus:
         """What is known by now."""
-        found, content, late = self._found, self.content, self.going_on
+        found, content = self._found, self.content
+        # One that only waits for another is not late itself.
+        late = self.going_on and not found.waiting
         problems = list(found.problems)
         if late:
             problems.append(self._lateness(content))
@@ -160,8 +162,9 @@ class Look:
         self.content = content
 
     def _compare(self, plan: SyncPlan, source: Look, storage: Storage) -> None:
-        self._found.stage = f"waiting for {source.address}, to compare"
+        self._found.waiting = True
         source.settled.wait(max(0.0, self._until - time.monotonic()))
+        self._found.waiting = False
         if source.content is None or not source.settled.is_set() or self.content is None:
             return
         self._found.stage = f"comparing it with {source.address}"
@@ -197,6 +200,7 @@ class _Found:
     config: StorageConfig | None = None
     kind: str = ""
     stage: str = "asking it"
+    waiting: bool = False
     answer_seconds: float | None = None
     meters: list[Meter] | None = None
     lags: list[Lag] = field(default_factory=list)

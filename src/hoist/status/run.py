@@ -106,7 +106,7 @@ class Observer:
     def _begin(self) -> list[Look]:
         """The looks that are under way still, and new ones for the rest; those of sources first."""
         hanging = {address: look for address, look in self._looks.items() if look.going_on}
-        made: dict[str, Look] = dict(hanging)
+        made = dict(hanging)
         plans = self._subject.plans
         sources = {plan.source for plan in plans}
         # A source can be the target of another plan, though not of its own.

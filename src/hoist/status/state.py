@@ -43,8 +43,8 @@ class StorageStatus:
     """How a storage is. `up`: its versions and tags could be listed; else the first of `problems` says why.
 
     `answer_seconds` is the time of one small request, connection included. `size_bytes` is what the manifests say of its
-    versions, without `unsized` ones whose manifest is not known; a count that is not known is None. `late`: the time was over
-    before all was known.
+    versions, without `unsized` ones whose manifest is not known; a count that is not known is None. `late`: the time was
+    over before all was known.
     """
 
     address: str
