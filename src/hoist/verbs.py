@@ -31,6 +31,8 @@ from hoist.transfer.verify import Verified, verify_version
 if TYPE_CHECKING:
     from hoist.fleet.base import Running
     from hoist.fleet.warm import Warmed
+    from hoist.status.run import Options as StatusOptions
+    from hoist.status.state import Status
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
 
@@ -146,6 +148,18 @@ def copy(
         progress=progress or Progress(),
         config=config or load_config(),
     )
+
+
+def status(*names: str, options: StatusOptions | None = None, config: Config | None = None) -> Status:
+    """How storages are: `.storages` with what is in each, how far it is behind, what is read from it now, what goes wrong.
+
+    `names` are plans, files with one, and storages; without any, all that are configured. What a storage raises is among its
+    `problems`. One that hangs is given up after a time, and its thread left behind: Python's own end may wait for that.
+    Raises InvalidConfig, UsageError.
+    """
+    from hoist.status.run import look_once
+
+    return look_once(*names, options=options, config=config)
 
 
 def tag(location: str, tag: str, *, note: str = "", config: Config | None = None) -> Tag:
@@ -324,6 +338,7 @@ __all__ = [
     "pull",
     "remove",
     "start_fleet",
+    "status",
     "tag",
     "verify",
     "warm",
