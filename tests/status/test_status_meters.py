@@ -52,7 +52,8 @@ def test_an_nfs_mount_between_two_samples(tmp_path: Path) -> None:
     meter = replace(NFS, table=tmp_path / "mountstats")
     meter.table.write_text(ALL)
     before = meter.sample()
-    assert before == Sample(before.at if before else 0, 3 << 30, 3072, 6.144, 2)
+    assert before
+    assert before == Sample(before.at, 3 << 30, 3072, 6.144, 2)
     # 100 READs of 1 MiB more, which took 250 ms in all; one of them was sent twice.
     grown = V41.replace("3221225472", str((3 << 30) + (100 << 20))).replace(
         "READ: 3072 3074 1 638976 3221618688 210 6144", "READ: 3172 3175 1 659776 3326476288 220 6394"
@@ -60,9 +61,11 @@ def test_an_nfs_mount_between_two_samples(tmp_path: Path) -> None:
     assert grown != V41
     meter.table.write_text(grown)
     after = meter.sample()
-    assert before and after
+    assert after
     found = told(meter, replace(before, at=10.0), replace(after, at=12.0))
-    assert found == Reading("nfs", NFS.source, 50 << 20, 2.0, (3 << 30) + (100 << 20), pytest.approx(0.0025), 1)
+    assert found.call_seconds == pytest.approx(0.0025)
+    expected = Reading("nfs", NFS.source, 50 << 20, 2.0, (3 << 30) + (100 << 20), found.call_seconds, sent_again=1)
+    assert found == expected
     # Mounted anew, it counts from 0; unmounted, it is not there.
     assert reading(meter, after, replace(before, at=after.at + 1)) is None
     meter.table.write_text("device proc mounted on /proc with fstype proc\n")

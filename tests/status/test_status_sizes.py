@@ -31,10 +31,12 @@ def test_what_was_noted_is_known_by_either_digest_and_in_the_next_process(tmp_pa
 
 def test_two_may_write_at_once(tmp_path: Path) -> None:
     path = tmp_path / "sizes"
-    writers = [
-        Thread(target=lambda first=first: [Sizes(path).note([sized(first + each)]) for each in range(50)])
-        for first in (0, 1000)
-    ]
+
+    def write(first: int) -> None:
+        for each in range(first, first + 50):
+            Sizes(path).note([sized(each)])
+
+    writers = [Thread(target=write, args=(first,)) for first in (0, 1000)]
     for writer in writers:
         writer.start()
     for writer in writers:
