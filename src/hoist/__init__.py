@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         remove,
         start_fleet,
         status,
+        sync,
         tag,
         verify,
         warm,
@@ -60,7 +61,7 @@ _HOMES = {
         ("collect", "copy", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
         "hoist.verbs",
     ),
-    **dict.fromkeys(("start_fleet", "status", "warm"), "hoist.verbs"),
+    **dict.fromkeys(("start_fleet", "status", "sync", "warm"), "hoist.verbs"),
     **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
 }
 
@@ -89,6 +90,7 @@ __all__ = [
     "safe_open",
     "start_fleet",
     "status",
+    "sync",
     "tag",
     "verify",
     "warm",

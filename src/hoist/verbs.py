@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hoist.fleet.warm import Warmed
     from hoist.status.run import Options as StatusOptions
     from hoist.status.state import Status
+    from hoist.sync.result import SyncResult
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
 
@@ -160,6 +161,22 @@ def status(*names: str, options: StatusOptions | None = None, config: Config | N
     from hoist.status.run import look_once
 
     return look_once(*names, options=options, config=config)
+
+
+def sync(
+    plan: str = "", *, dry_run: bool = False, progress: Progress | None = None, config: Config | None = None
+) -> SyncResult:
+    """Bring the targets of a plan into step with its source: `plan` is the NAME of a `[sync.NAME]` in hoist.toml, a file
+    that has one, or empty where there is only one; `dry_run` only says what differs.
+
+    A result for each target, in order: what went wrong there is among its `problems`, and holds nobody else back. Raises
+    UsageError, InvalidConfig, and what the source raises when it is looked at.
+    """
+    from hoist.sync.find import find_plan
+    from hoist.sync.run import run_plan
+
+    found, config = find_plan(plan, config or load_config())
+    return run_plan(found, config, dry_run=dry_run, progress=progress)
 
 
 def tag(location: str, tag: str, *, note: str = "", config: Config | None = None) -> Tag:
@@ -339,6 +356,7 @@ __all__ = [
     "remove",
     "start_fleet",
     "status",
+    "sync",
     "tag",
     "verify",
     "warm",
