@@ -210,9 +210,9 @@ def rollback(
 ) -> Sequence[RegionBack]:
     """Let a model's tag name again, in each region, what it named before, or the version `to`.
 
-    Going back again goes further back, and never to what was gone back from. A version that has gone from a region is brought
-    back from another one first. A result for each region, in order: what went wrong there is its `error`, and holds nobody
-    else back. Raises InvalidReference, UsageError.
+    Going back again goes further back, and never to what was gone back from. A version that has gone from a region is
+    brought back from another one first. A result for each region, in order: what went wrong there is its `error`,
+    and holds nobody else back. Raises InvalidReference, UsageError.
     """
     from hoist.rollout.verb import start_rollback
 

@@ -35,7 +35,7 @@ def _add_rollout(root: Root) -> None:
         ),
         examples=(
             "hoist rollout sd15/anything:v6 --tag stable --regions eu,us,ap --check './smoke-test.sh' --wait 10m",
-            "hoist rollout sd15/anything:v6 --tag stable --regions eu,us --from ci --check 'hoist verify $HOIST_ROLLOUT_LOCATION'",
+            "hoist rollout sd15/anything:v6 --tag stable --regions eu,us --from ci --on-failure stop",
             "hoist rollout sd15/anything:v6 --tag stable --plan production --dry-run",
         ),
         resumable=True,
@@ -50,7 +50,7 @@ def _add_rollout(root: Root) -> None:
         dest="source",
         default="",
         metavar="STORAGE",
-        help="where the version comes from; default: a region that has it",
+        help="where it comes from; default: a region that has it",
     )
     text = "a command for the shell, run after each move, with HOIST_ROLLOUT_REGION, _LOCATION, _VERSION, _TAG and _PREVIOUS"
     add("--check", metavar="CMD", help=text)
@@ -74,8 +74,8 @@ def _add_rollback(root: Root) -> None:
         "Let a tag name again what it named before",
         about=(
             "In each region by the tag's own history. Once more goes further back, and never to what was gone back from. A "
-            "version that has gone from a region is brought back from another one first. A region that is down does not hold "
-            "back the others; run it again when it is up."
+            "version that has gone from a region is brought back from another one first. A region that is down does not "
+            "hold back the others; run it again when it is up."
         ),
         examples=(
             "hoist rollback sd15/anything --tag stable --regions eu,us,ap",

@@ -42,8 +42,8 @@ def roll_back(
 
 
 def is_back(region: str, looked: Mapping[str, Looked | None], regions: int) -> bool:
-    """Whether an earlier run of this rollback went back in a region: another one still names what this one left, or cannot be
-    seen. `looked` has None for one that failed, and nothing for one that has not answered. Pure."""
+    """Whether an earlier run of this rollback went back in a region: another one still names what this one left, or cannot
+    be seen. `looked` has None for one that failed, and nothing for one that has not answered. Pure."""
     mine = looked[region]
     left = went_back_from(mine.moves, mine.now) if mine else None
     if left is None:
@@ -111,8 +111,8 @@ class _Rollback:
             target = stood_before(looked.moves, now)
             if target is None:
                 raise VersionNotFound(
-                    f"nobody knows what stood in {region.address} before {self._name}:{now.label or '(damaged)'}: name a "
-                    "version with --to"
+                    f"nothing is known to have stood in {region.address} before {self._name}:{now.label or '(damaged)'}: "
+                    "name a version with --to"
                 )
         else:
             target = self._named(region, self._to)

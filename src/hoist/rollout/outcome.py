@@ -12,7 +12,7 @@ from hoist.transfer.copy import Copied
 
 State = Literal["moved", "already", "waiting", "back", "left", "failed"]
 """`moved`: the tag names the version now, by this rollout. `already`: it did before. `waiting`: its turn did not come.
-`back`: it names again what it named before. `left`: somebody else has moved it since. `failed`: `error` says what is wrong."""
+`back`: it names again what it named before. `left`: somebody else has moved it since. `failed`: `error` says why."""
 
 
 @dataclass(frozen=True, slots=True)
