@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hoist.rollout.history import History
     from hoist.rollout.outcome import RegionBack, RolledOut
     from hoist.rollout.told import Told
+    from hoist.sync.result import SyncResult
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
 
@@ -228,6 +229,22 @@ def history(locations: str | Sequence[str], *, config: Config | None = None) -> 
     return read_histories(asked, config or load_config())
 
 
+def sync(
+    plan: str = "", *, dry_run: bool = False, progress: Progress | None = None, config: Config | None = None
+) -> SyncResult:
+    """Bring the targets of a plan into step with its source: `plan` is the NAME of a `[sync.NAME]` in hoist.toml, a file
+    that has one, or empty where there is only one; `dry_run` only says what differs.
+
+    A result for each target, in order: what went wrong there is among its `problems`, and holds nobody else back. Raises
+    UsageError, InvalidConfig, and what the source raises when it is looked at.
+    """
+    from hoist.sync.find import find_plan
+    from hoist.sync.run import run_plan
+
+    found, config = find_plan(plan, config or load_config())
+    return run_plan(found, config, dry_run=dry_run, progress=progress)
+
+
 def tag(location: str, tag: str, *, note: str = "", config: Config | None = None) -> Tag:
     """Give the version at `location` another, movable name; `note` says why, for its history. Raises Conflict, NotFound."""
     check_label(tag)
@@ -407,6 +424,7 @@ __all__ = [
     "rollback",
     "rollout",
     "start_fleet",
+    "sync",
     "tag",
     "verify",
     "warm",
