@@ -87,6 +87,18 @@ def test_a_region_that_is_down_does_not_hold_back_the_others_nor_they_the_next_r
     assert world.all_stand() == ["v1"] * 3
 
 
+def test_a_rollout_that_stopped_on_its_way(world: World) -> None:
+    world.publish("a", "v0")
+    forth(world, "v2")
+    world.publish("a", "v3")
+    check = '[ "$HOIST_ROLLOUT_REGION" = a ]'
+    given = {"tag": "stable", "regions": world.regions, "config": world.config}
+    hoist.rollout(f"{NAME}:v3", check=check, on_failure="stop", **given)  # type: ignore[arg-type]
+    assert world.all_stand() == ["v3", "v3", "v2"]
+    assert [each.already for each in back(world)] == [False, False, True]
+    assert world.all_stand() == ["v2"] * 3
+
+
 def test_a_region_without_the_tag(world: World) -> None:
     forth(world, "v2")
     with world.open("b") as storage:

@@ -87,3 +87,14 @@ def test_a_region_that_went_back_stays_while_another_has_not() -> None:
     assert is_back("a", {"a": back}, 2)
     assert not is_back("a", {"a": back, "b": back}, 2)
     assert not is_back("a", {"a": bad, "b": None}, 2)
+
+
+def test_a_region_that_a_rollout_did_not_reach_stays() -> None:
+    bad = Looked(tag("v6"), moves("v4", "v5", "v6"))
+    spared = Looked(tag("v5"), moves("v4", "v5"))
+    assert is_back("b", {"a": bad, "b": spared}, 2)
+    assert not is_back("a", {"a": bad, "b": spared}, 2)
+    # One whose way was another one keeps its own.
+    strange = Looked(tag("v6"), moves("v3", "v6"))
+    assert not is_back("b", {"a": strange, "b": spared}, 2)
+    assert is_back("b", {"a": strange, "b": Looked(tag("v5"), moves("v5", "v6", "v5"))}, 2)

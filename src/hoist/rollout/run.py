@@ -52,9 +52,10 @@ class Order:
 def roll_out(order: Order, config: Config, told: Told, progress: Progress, stop: Event) -> RolledOut:
     """Carry out an order; `stop` ends it, in good order. See `hoist.verbs.rollout`."""
     with ExitStack() as stack:
-        regions = [open_region(address, config) for address in order.regions]
-        for region in regions:
-            stack.callback(region.storage.close)
+        regions = []
+        for address in order.regions:
+            regions.append(open_region(address, config))
+            stack.callback(regions[-1].storage.close)
         opened = _find(order, regions, config, stack)
         if opened.version.label == order.tag:
             raise UsageError(f"{opened.version} is the version itself: a tag needs another name")
