@@ -51,7 +51,8 @@ class Reading:
             except (Cancelled, UsageError):
                 raise
             except HoistError as error:
-                problems[member] = error
+                # Its traceback holds the caller's buffer.
+                problems[member] = error.with_traceback(None)
                 if not is_loss(error) and not isinstance(error, PermissionDenied):
                     member.wrong(version, key)
                 continue
