@@ -9,18 +9,22 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
+from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.staging import Staged, Staging
+
+if TYPE_CHECKING:
+    from hoist.storage.seen import Seen
 
 OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
@@ -186,6 +190,12 @@ class Storage(ABC):
         """All versions, each with when it was published, in seconds since the epoch; 0 where that is not known."""
         return ((version, 0.0) for version in self.versions())
 
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        """All versions, or those of one model, each with by what its content is known again: as few requests as can be."""
+        from hoist.storage.seen import read_seen
+
+        return read_seen(self, (pair for pair in self.dated_versions() if name in ("", pair[0].name)))
+
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
         """All tags, in order; with `name` only those of that model."""
@@ -261,16 +271,30 @@ class Storage(ABC):
         return None
 
     @abstractmethod
-    def set_tag(self, tag: Tag) -> None:
-        """Create or move a tag, by compare-and-swap where the storage has it. Raises Conflict if it moved meanwhile."""
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
+        """Create or move a tag, by compare-and-swap where the storage has it, and note the move in its history.
+
+        `before` is what the caller saw there (None: no such tag). Raises Conflict if something else stands there by now, and
+        VersionNotFound if the storage has no version of that label and digest, or it was removed meanwhile: then what stood
+        there before stands there again. A tag that is right already is left as it is, without a move.
+        """
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        """The last 100 moves of each tag of a model, or of one of them: by tag, the oldest first. A tag that was removed has
+        none. Empty where a storage keeps no history."""
+        return ()
 
     @abstractmethod
     def remove_tag(self, name: str, tag: str) -> None:
-        """Remove a tag. Raises VersionNotFound."""
+        """Remove a tag, and its history. Raises VersionNotFound."""
 
     @abstractmethod
-    def remove(self, version: Version) -> None:
-        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound."""
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
+        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound.
+
+        `unless_tagged`: raise Conflict, naming them, if it has tags. That is looked at when the removal is announced, so
+        that nobody gives it one meanwhile.
+        """
 
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         """What killed publishes and removals have left, and nothing has touched since `older_than` (seconds since the

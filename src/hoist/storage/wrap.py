@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -12,6 +12,8 @@ from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
 from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.moves import ANY, TagMove, Whatever
+from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
 
@@ -37,6 +39,10 @@ class Wrapper(Storage):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         self.before("versions", 0)
         return self.inner.dated_versions()
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        self.before("versions", 0)
+        return self.inner.seen_versions(name)
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         self.before("tags", 0)
@@ -100,17 +106,21 @@ class Wrapper(Storage):
         publication = self.inner.begin_ahead(version)
         return WrappedPublication(self, publication) if publication else None
 
-    def set_tag(self, tag: Tag) -> None:
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
         self.before("set_tag", 0)
-        self.inner.set_tag(tag)
+        self.inner.set_tag(tag, before=before, note=note)
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        self.before("tag_moves", 0)
+        return self.inner.tag_moves(name, tag)
 
     def remove_tag(self, name: str, tag: str) -> None:
         self.before("remove_tag", 0)
         self.inner.remove_tag(name, tag)
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         self.before("remove", 0)
-        self.inner.remove(version)
+        self.inner.remove(version, unless_tagged=unless_tagged)
 
     def exclusive(self) -> bool:
         return self.inner.exclusive()
