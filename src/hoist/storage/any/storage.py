@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from hoist.errors import (
+    Conflict,
     Damaged,
     FileNotFound,
     HoistError,
@@ -25,6 +26,8 @@ from hoist.storage.any.buffers import Buffers
 from hoist.storage.any.member import Health, Member
 from hoist.storage.any.reading import Reading
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.moves import ANY, TagMove, Whatever
+from hoist.storage.seen import Seen
 from hoist.storage.staging import Staging
 
 _MOST_PINNED = 4096
@@ -82,6 +85,13 @@ class AnyStorage(Storage):
                 dates[version] = dates.get(version) or published
         yield from sorted(dates.items())
 
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        answers = self._asking.everyone(lambda storage: storage.seen_versions(name), "listing versions")
+        found: dict[Version, Seen] = {}
+        for _, seen in reversed(answers):
+            found |= seen
+        return dict(sorted(found.items()))
+
     def tags(self, name: str = "") -> Iterator[Tag]:
         answers = self._asking.everyone(lambda storage: list(storage.tags(name)), "listing tags")
         found: dict[tuple[str, str], Tag] = {}
@@ -101,6 +111,18 @@ class AnyStorage(Storage):
             return self._asking.first(find, f"looking for the tag {name}:{tag}")[1]
         except VersionNotFound:
             return None
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        def read(storage: Storage) -> Sequence[TagMove]:
+            found = storage.tag_moves(name, tag)
+            if not found:
+                raise VersionNotFound(f"{self.address} has no history of {name}")
+            return found
+
+        try:
+            return self._asking.first(read, f"reading the history of {name}")[1]
+        except VersionNotFound:
+            return ()
 
     def read_manifest(self, version: Version) -> bytes:
         def read(storage: Storage) -> bytes:
@@ -257,9 +279,15 @@ class AnyStorage(Storage):
         with self._first("publishing") as first:
             return first.begin_ahead(version)
 
-    def set_tag(self, tag: Tag) -> None:
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
         with self._first("tagging") as first:
-            first.set_tag(tag)
+            try:
+                first.set_tag(tag, before=before, note=note)
+            except VersionNotFound as error:
+                name = self._members[0].name
+                raise VersionNotFound(
+                    f"{error}; {self.address} tags in its first member, {name}: bring the version there first, with hoist copy"
+                ) from None
 
     def exclusive(self) -> bool:
         return self._first_opened().exclusive()
@@ -280,9 +308,12 @@ class AnyStorage(Storage):
     def remove_tag(self, name: str, tag: str) -> None:
         self._everywhere(lambda storage: storage.remove_tag(name, tag), f"the tag {name}:{tag}")
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
+        tagged = [tag.tag for tag in self.tags(version.name) if tag.label == version.label] if unless_tagged else []
+        if tagged:
+            raise Conflict(f"{version} in {self.address} has tags: {', '.join(tagged)}: move or remove them first")
         try:
-            self._everywhere(lambda storage: storage.remove(version), str(version))
+            self._everywhere(lambda storage: storage.remove(version, unless_tagged=unless_tagged), str(version))
         finally:
             self._forget(version)
 
