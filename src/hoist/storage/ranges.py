@@ -27,6 +27,8 @@ from hoist.storage.pool import ConnectionPool, Place
 READ_SECONDS = 30.0
 # How much is received before the rate is looked at.
 _STEP_BYTES = 4 << 20
+# A time limit of 0 would be none, to the socket.
+_LEAST_WAIT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,12 @@ class _Target:
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     silent_seconds: float = READ_SECONDS
     limits: Limits | None = None
+
+    def longest(self) -> float:
+        """How long may be waited now for something to come."""
+        if self.limits is None:
+            return self.silent_seconds
+        return max(0.0, min(self.silent_seconds, self.limits.until - time.monotonic()))
 
     def late(self, *, silent: bool) -> Late:
         """What to raise for a server that is given up."""
@@ -111,7 +119,7 @@ class RangeClient:
         done = base = 0
         try:
             while done < len(buffer):
-                patience = self.patience.seconds(target.silent_seconds)
+                patience = self.patience.seconds(max(_LEAST_WAIT, target.longest()))
                 step = buffer[done : done + _STEP_BYTES]
                 got = exchange.receive(step, patience, target.what)
                 now = time.monotonic()
@@ -137,7 +145,7 @@ class RangeClient:
             exchange = self._send(target, begin)
             sent = time.monotonic()
             try:
-                if not first_ready([exchange], self.patience.seconds(target.silent_seconds)):
+                if not first_ready([exchange], self.patience.seconds(target.longest())):
                     exchange = self._race(exchange, target, begin)
                 if target.limits:
                     exchange.patient(target.silent_seconds)
@@ -168,7 +176,7 @@ class RangeClient:
         """The first to be heard of `first` and a second request like it; the other is closed. Raises TimeoutError."""
         second = self._second(target, begin)
         runners = [first, second] if second else [first]
-        ready = first_ready(runners, target.silent_seconds)
+        ready = first_ready(runners, target.longest())
         winner = ready[0] if ready else first
         for runner in runners:
             if runner is not winner:
@@ -190,7 +198,7 @@ class RangeClient:
         if second is None:
             return first
         try:
-            if not first_ready([first, second] if stuck else [second], target.silent_seconds if stuck else 1.0):
+            if not first_ready([first, second] if stuck else [second], target.longest() if stuck else 1.0):
                 raise TimeoutError
             if stuck and first_ready([first], 0):
                 second.close()
