@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from test_reading import ALWAYS
 
 import hoist
+from conftest import require
 from hoist.config import EngineConfig, StorageConfig
 from hoist.errors import HoistWarning
 from hoist.integrations.fsspec import HoistFileSystem
@@ -26,10 +28,8 @@ from hoist.storage import open_storage
 from hoist.storage.any.storage import AnyStorage
 from hoist.testing.servers import RcloneServer, Rule
 from hoist.testing.servers.fault_kinds import Fault, Flip, Refusal, Reset, Short, Slow, Stalled
-from conftest import require
 from makers import Raw, directory_storage, files_below, noise, put_version, safetensors_bytes
 from regions import Regions, two_regions
-from test_reading import ALWAYS
 from zygote import User, Zygote
 
 NAMES = [f"block.{n}.weight" for n in range(32)]
@@ -116,7 +116,9 @@ def test_both_regions_go_wrong_at_times(
     rules = [Rule(fault, chance=0.04) for fault in (Flip(), Short(), Reset("body"), Refusal(500), Refusal(404))]
     rules.append(Rule(Stalled("body"), chance=0.01))
     regions.eu.plan(*(Rule(each.fault, path="*model.safetensors", chance=each.chance) for each in rules), seed=seed)
-    regions.us.plan(*(Rule(each.fault, path="*model.safetensors", chance=each.chance) for each in rules), seed=99 + seed)
+    regions.us.plan(
+        *(Rule(each.fault, path="*model.safetensors", chance=each.chance) for each in rules), seed=99 + seed
+    )
     load_file(regions, User(zygote, tmp_path, regions.env))
 
 

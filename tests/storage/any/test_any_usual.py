@@ -37,7 +37,9 @@ def test_where_all_has_become_slow_more_time_is_given() -> None:
     assert usual.too_long(8 << 20) == 20.0
 
 
-@given(st.lists(st.tuples(st.integers(0, 1 << 30), st.floats(0, 1e4)), min_size=4, max_size=80), st.integers(0, 1 << 30))
+@given(
+    st.lists(st.tuples(st.integers(0, 1 << 30), st.floats(0, 1e4)), min_size=4, max_size=80), st.integers(0, 1 << 30)
+)
 def test_never_less_for_a_larger_read(samples: list[tuple[int, float]], size: int) -> None:
     usual = learned(*samples)
     smaller, larger = usual.too_long(size), usual.too_long(2 * size)

@@ -91,7 +91,7 @@ class Asking:
                 problems[member] = error
         answers = []
         for member, under_way in calls.items():
-            while not under_way.over.wait(UNKNOWN_SECONDS) and member.answers():
+            while not under_way.over.wait(UNKNOWN_SECONDS) and member.answer_seconds() is not None:
                 continue
             if not under_way.over.is_set():
                 problems[member] = member.silent(UNKNOWN_SECONDS)
@@ -112,7 +112,7 @@ class Asking:
             return [*denied, *problems.values()][0]
         others = ", ".join(member.name for member in problems if member not in lost)
         failed = StorageUnavailable(
-            f"{self.address}: {what}: {_said(lost)}" + (f"; it is not to be had from {others}" if others else "")
+            f"{self.address}: {what}: {said(lost)}" + (f"; it is not to be had from {others}" if others else "")
         )
         pauses = [error.retry_after for error in lost.values() if isinstance(error, StorageUnavailable)]
         # Whoever may be asked again first decides when.
@@ -132,7 +132,7 @@ class Asking:
             self._told = names
         if new:
             warnings.warn(
-                f"{self.address}: {what} without {', '.join(sorted(names))}, so something may be missing: {_said(problems)}",
+                f"{self.address}: {what} without {', '.join(sorted(names))}, so something may be missing: {said(problems)}",
                 HoistWarning,
                 stacklevel=4,
             )
@@ -157,7 +157,7 @@ def _resting(member: Member) -> StorageUnavailable:
     return StorageUnavailable(f"{health.problem}, and is asked again in {health.rest_seconds:.0f} s")
 
 
-def _said(problems: dict[Member, HoistError]) -> str:
+def said(problems: dict[Member, HoistError]) -> str:
     """What went wrong with each, by its name, which its own message may begin with."""
     return "; ".join(
         str(error) if str(error).startswith(member.name) else f"{member.name}: {error}"

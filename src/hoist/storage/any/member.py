@@ -135,13 +135,17 @@ class Member:
         """How long an answer to something small may take before another member is asked."""
         return self._asks.too_long(0) or UNKNOWN_SECONDS
 
-    def answers(self) -> bool:
-        """Whether it answers something small in time: tells a long listing from a silence."""
+    def answer_seconds(self) -> float | None:
+        """In how many seconds it answers something small; None if not in time, which tells a long listing from a silence."""
         try:
             call = self.ask(_something_small)
         except StorageUnavailable:
-            return False
-        return call.over.wait(self.ask_seconds()) and not is_loss(call.error)
+            return None
+        seconds = self.ask_seconds()
+        if not call.over.wait(seconds):
+            self.silent(seconds)
+            return None
+        return None if is_loss(call.error) else call.seconds
 
     def _asked(self, call: Call[Result]) -> None:
         if is_loss(call.error):

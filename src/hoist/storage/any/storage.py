@@ -21,7 +21,7 @@ from hoist.errors import (
 )
 from hoist.model.manifest import Manifest, digest_of
 from hoist.model.reference import Reference
-from hoist.storage.any.asking import Asking
+from hoist.storage.any.asking import Asking, said
 from hoist.storage.any.buffers import Buffers
 from hoist.storage.any.member import Health, Member
 from hoist.storage.any.reading import Reading
@@ -65,11 +65,10 @@ class AnyStorage(Storage):
         """How the members do, in order, by what has been asked of them so far."""
         return [member.health() for member in self._members]
 
-    def check(self) -> Sequence[Health]:
-        """How the members do now: each is asked something small."""
-        for member in self._members:
-            member.answers()
-        return self.health()
+    def check(self) -> Sequence[tuple[Health, float | None]]:
+        """How the members do now, and in how many seconds each has answered something small; None: it has not."""
+        took = [member.answer_seconds() for member in self._members]
+        return [(member.health(), seconds) for member, seconds in zip(self._members, took, strict=True)]
 
     # What there is.
 
@@ -286,7 +285,7 @@ class AnyStorage(Storage):
             except VersionNotFound as error:
                 name = self._members[0].name
                 raise VersionNotFound(
-                    f"{error}; {self.address} tags in its first member, {name}: bring the version there first, with hoist copy"
+                    f"{error}; {self.address} tags in its first member, {name}: bring the version there with hoist copy"
                 ) from None
 
     def exclusive(self) -> bool:
@@ -320,17 +319,17 @@ class AnyStorage(Storage):
     def _everywhere(self, remove: Callable[[Storage], None], what: str) -> None:
         """Raises VersionNotFound if no member has it, and tells of those where it may still be."""
         absent: list[HoistError] = []
-        failed: list[tuple[Member, HoistError]] = []
+        failed: dict[Member, HoistError] = {}
         for member in self._members:
             try:
                 remove(self._writable(member))
             except VersionNotFound as error:
                 absent.append(error)
             except HoistError as error:
-                failed.append((member, error))
+                failed[member] = error
         if failed:
-            said = "; ".join(f"{member.name}: {error}" for member, error in failed)
-            raise type(failed[0][1])(f"{self.address}: {what} is not removed everywhere: {said}")
+            kind = type(next(iter(failed.values())))
+            raise kind(f"{self.address}: {what} is not removed everywhere: {said(failed)}")
         if len(absent) == len(self._members):
             raise absent[0]
 
