@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from hoist.rollout.history import History
     from hoist.rollout.outcome import RegionBack, RolledOut
     from hoist.rollout.told import Told
+    from hoist.status.run import Options as StatusOptions
+    from hoist.status.state import Status
     from hoist.sync.result import SyncResult
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
@@ -152,6 +154,18 @@ def copy(
         progress=progress or Progress(),
         config=config or load_config(),
     )
+
+
+def status(*names: str, options: StatusOptions | None = None, config: Config | None = None) -> Status:
+    """How storages are: `.storages` with what is in each, how far it is behind, what is read from it now, what goes wrong.
+
+    `names` are plans, files with one, and storages; without any, all that are configured. What a storage raises is among its
+    `problems`. One that hangs is given up after a time, and its thread left behind: Python's own end may wait for that.
+    Raises InvalidConfig, UsageError.
+    """
+    from hoist.status.run import look_once
+
+    return look_once(*names, options=options, config=config)
 
 
 def rollout(
@@ -424,6 +438,7 @@ __all__ = [
     "rollback",
     "rollout",
     "start_fleet",
+    "status",
     "sync",
     "tag",
     "verify",

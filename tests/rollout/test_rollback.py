@@ -24,7 +24,8 @@ def forth(world: World, *labels: str) -> None:
 
 
 def back(world: World, **more: Any) -> Sequence[RegionBack]:
-    return hoist.rollback(NAME, tag="stable", **({"regions": world.regions, "config": world.config} | more))
+    given: dict[str, Any] = {"regions": world.regions, "config": world.config} | more
+    return hoist.rollback(NAME, tag="stable", **given)
 
 
 def test_back_and_further_back_in_all_kinds(mixed_world: World) -> None:
@@ -92,8 +93,8 @@ def test_a_rollout_that_stopped_on_its_way(world: World) -> None:
     forth(world, "v2")
     world.publish("a", "v3")
     check = '[ "$HOIST_ROLLOUT_REGION" = a ]'
-    given = {"tag": "stable", "regions": world.regions, "config": world.config}
-    hoist.rollout(f"{NAME}:v3", check=check, on_failure="stop", **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"tag": "stable", "regions": world.regions, "config": world.config}
+    hoist.rollout(f"{NAME}:v3", check=check, on_failure="stop", **given)
     assert world.all_stand() == ["v3", "v3", "v2"]
     assert [each.already for each in back(world)] == [False, False, True]
     assert world.all_stand() == ["v2"] * 3

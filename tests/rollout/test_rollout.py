@@ -41,7 +41,7 @@ class Meanwhile(Told):
 
 
 def roll(world: World, **more: Any) -> RolledOut:
-    given = {"tag": "stable", "regions": world.regions, "config": world.config} | more
+    given: dict[str, Any] = {"tag": "stable", "regions": world.regions, "config": world.config} | more
     return hoist.rollout(given.pop("reference", V2), **given)
 
 
