@@ -1,104 +1,200 @@
-"""Regions that are lost in the middle: copies, and all that stands on them. Nothing is lost, nothing half visible, tags name
-what is there, and running it again when the region is well completes it.
-
-Each row of the table is a command, a region and a kind of fault, tried at several random, seeded moments;
-docs/reliability.md has a run of all of it.
-"""
+"""A region is lost in the middle of a load, in every way that a server can be lost: the other one gives the rest."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from uuid import uuid4
-from zlib import crc32
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pytest
-from region_world import MODEL, RETRY_SECONDS, TAG, Table, World, run_with_fault, said_why
-from regions import four_regions
+import torch
+from test_reading import ALWAYS
 
-from conftest import ONE_IN, require
-from hoist.testing.servers import RadosgwServer
-from zygote import Ended, User, Zygote
+import hoist
+from conftest import require
+from hoist.config import EngineConfig, StorageConfig
+from hoist.errors import HoistWarning
+from hoist.integrations.fsspec import HoistFileSystem
+from hoist.model.reference import parse_reference
+from hoist.read.engine import Engine, Job
+from hoist.read.plan import plan_file
+from hoist.read.sink import BufferSink
+from hoist.read.version import open_version
+from hoist.storage import open_storage
+from hoist.storage.any.storage import AnyStorage
+from hoist.testing.servers import RcloneServer, Rule
+from hoist.testing.servers.fault_kinds import Fault, Flip, Refusal, Reset, Short, Slow, Stalled
+from makers import Raw, directory_storage, files_below, noise, put_version, safetensors_bytes
+from regions import Regions, two_regions
+from zygote import User, Zygote
 
-pytestmark = [pytest.mark.matrix, pytest.mark.filterwarnings("ignore::hoist.errors.HoistWarning")]
-FAULTS = 4 if ONE_IN == 1 else 1
-STRUCK = {
-    "eu": ("killed", "frozen", "full", "read-only", "slow"),
-    "us": ("killed", "frozen", "full", "read-only", "slow"),
-    "reg": ("killed", "frozen", "full", "read-only", "slow"),
-    "nas": ("killed", "full", "read-only"),
+NAMES = [f"block.{n}.weight" for n in range(32)]
+WEIGHTS = safetensors_bytes([Raw(name, "F16", [1 << 15], noise(1 << 16, n)) for n, name in enumerate(NAMES)])
+FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
+BLOCK = 64 << 10
+LOST: dict[str, Fault] = {name: fault for name, (fault, _) in ALWAYS.items()} | {
+    "frozen before": Stalled("before"),
+    "frozen behind the headers": Stalled("headers"),
+    "frozen in the middle": Stalled("body"),
+    "trickling": Slow(5e3),
 }
-LARGE = 0.25
-CONFLICT = 4
-ROWS = [(region, kind) for region, kinds in STRUCK.items() for kind in kinds]
+# Until this many requests of the weights, all is well: of about 34.
+WELL = 9
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[Table]:
-    found = Table()
-    yield found
-    found.show()
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("regions")
+    with directory_storage(root / "models") as storage:
+        put_version(storage, FILES, BLOCK)
+    return root
 
 
-@pytest.fixture(scope="module")
-def world(radosgw_server: RadosgwServer, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    home = tmp_path_factory.mktemp("regions")
-    with four_regions(home, radosgw_server, f"regions-{uuid4().hex[:12]}", require) as regions:
-        env = {"AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"), "HOIST_RETRY_SECONDS": RETRY_SECONDS}
-        for region in regions.values():
-            env |= region.env
-        found = World(regions, User(zygote, home, env))
-        found.fill()
+@pytest.fixture
+def regions(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regions]:
+    with two_regions(served) as found:
+        for key, value in {**found.env, "HOME": str(tmp_path), "HOIST_CONNECTIONS": "4"}.items():
+            monkeypatch.setenv(key, value)
         yield found
-        found.close()
 
 
-def rng_of(*row: object) -> random.Random:
-    return random.Random(crc32(repr(row).encode()))
+def load_file(regions: Regions, user: User) -> None:
+    found = hoist.load_file("models//m/one:v1")
+    assert found.keys() == set(NAMES)
+    for n, name in enumerate(NAMES):
+        assert found[name].view(torch.uint8).numpy().tobytes() == noise(1 << 16, n), name
 
 
-@pytest.mark.parametrize(("region", "kind"), ROWS)
-def test_copies(world: World, table: Table, region: str, kind: str) -> None:
-    rng = rng_of("copy", region, kind)
-    for _ in range(FAULTS):
-        source, *targets = chosen(rng, world, region)
-        label, digest = world.publish([source], large=rng.random() < LARGE, tag=False)
-        words = ["copy", f"{source}//{MODEL}:{label}", *targets, "--tag", TAG, "--quiet"]
-        ended = run_with_fault(world, table, "copy", words, world.regions[region], kind, rng)
-        in_step_at_last(world, words, ended, [source, *targets], label, digest)
+def pull(regions: Regions, user: User) -> None:
+    user.run("pull", "models//m/one:v1", "out", "--quiet")
+    assert FILES.items() <= files_below(user.home / "out").items()
 
 
-@pytest.mark.parametrize(("region", "kind"), ROWS)
-def test_syncs(world: World, table: Table, region: str, kind: str) -> None:
-    rng = rng_of("sync", region, kind)
-    for _ in range(FAULTS):
-        source, *targets = chosen(rng, world, region)
-        label, digest = world.publish([source], large=rng.random() < LARGE, tag=True)
-        words = ["sync", world.plan(source, targets), "--quiet"]
-        ended = run_with_fault(world, table, "sync", words, world.regions[region], kind, rng)
-        in_step_at_last(world, words, ended, [source, *targets], label, digest)
+def verify(regions: Regions, user: User) -> None:
+    assert "is whole" in user.run("verify", "models//m/one:v1", "--quiet").out
 
 
-def in_step_at_last(world: World, words: list[str], ended: Ended, names: list[str], label: str, digest: str) -> None:
-    """After a fault all holds that is to hold; the same command, run when all is well, puts everything in its place."""
-    assert said_why(ended), ended
-    for name in names:
-        world.look(name)
-    again = world.user.tries(*words)
-    if again.code == CONFLICT and "--replace-unfinished" in again.error and world.was_unmounted:
-        # What went to the folder below the mount point came back without its claim, or the claim without it.
-        again = world.user.tries(*words, "--replace-unfinished")
-    assert again.code == 0, (names, ended, again)
-    for name in names:
-        seen = world.look(name)
-        assert seen.versions[f"{MODEL}:{label}"] == digest, (name, seen)
-        assert name == names[0] or seen.tags[f"{MODEL}:{TAG}"] == digest, (name, seen)
-    world.forget(label)
+def fsspec(regions: Regions, user: User) -> None:
+    files = HoistFileSystem(skip_instance_cache=True)
+    with closing(files), files.open("models//m/one:v1/model.safetensors") as file:
+        assert file.read() == WEIGHTS
 
 
-def chosen(rng: random.Random, world: World, region: str, count: int = 3) -> list[str]:
-    """So many regions, in any order: this one, and others."""
-    others = [name for name in world.regions if name != region]
-    found = [region, *rng.sample(others, count - 1)]
-    rng.shuffle(found)
-    return found
+READERS: dict[str, Callable[[Regions, User], None]] = {
+    each.__name__: each for each in (load_file, pull, verify, fsspec)
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", LOST)
+def test_a_region_is_lost_in_the_middle(
+    regions: Regions, zygote: Zygote, tmp_path: Path, name: str, reader: str
+) -> None:
+    regions.eu.plan(Rule(LOST[name], path="*model.safetensors", first=WELL))
+    user = User(zygote, tmp_path, {**regions.env, "HOIST_CONNECTIONS": "4"})
+    READERS[reader](regions, user)
+    assert regions.eu.struck()
+
+
+@pytest.mark.parametrize("fault", [Stalled("before"), Refusal(503), Refusal(403, code="AccessDenied")], ids=str)
+def test_a_region_that_is_lost_from_the_start(regions: Regions, zygote: Zygote, tmp_path: Path, fault: Fault) -> None:
+    regions.eu.plan(Rule(fault))
+    pull(regions, User(zygote, tmp_path, regions.env))
+    assert regions.eu.struck()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_regions_go_wrong_at_times(
+    regions: Regions, zygote: Zygote, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOIST_RETRY_SECONDS", "30")
+    rules = [Rule(fault, chance=0.04) for fault in (Flip(), Short(), Reset("body"), Refusal(500), Refusal(404))]
+    rules.append(Rule(Stalled("body"), chance=0.01))
+    regions.eu.plan(*(Rule(each.fault, path="*model.safetensors", chance=each.chance) for each in rules), seed=seed)
+    regions.us.plan(
+        *(Rule(each.fault, path="*model.safetensors", chance=each.chance) for each in rules), seed=99 + seed
+    )
+    load_file(regions, User(zygote, tmp_path, regions.env))
+
+
+def test_the_first_region_is_read_again_when_it_is_back(regions: Regions) -> None:
+    with open_any(regions) as storage:
+        with regions.eu.down():
+            assert read(storage) == WEIGHTS
+            assert storage.health()[0].state != "closed"
+        seen = len(regions.us.seen)
+        while storage.health()[0].state != "closed":
+            assert read(storage) == WEIGHTS
+        seen = len(regions.us.seen)
+        assert read(storage) == WEIGHTS
+        assert len(regions.us.seen) == seen
+
+
+def open_any(regions: Regions, *, retry_seconds: float = 20.0) -> AnyStorage:
+    from hoist.config import load_config
+
+    storage = open_storage(load_config().storage("models"), dict(os.environ))
+    assert isinstance(storage, AnyStorage)
+    return storage
+
+
+def read(storage: AnyStorage, at_half: Callable[[], None] | None = None) -> bytes:
+    """The weights, by the engine; `at_half` is called once half of them are there."""
+    config = EngineConfig(retry_seconds=20.0, connections=4)
+    source = open_version(storage, parse_reference("m/one:v1"), Engine(config)).source("model.safetensors")
+    plan = plan_file(source.blocks, BLOCK)
+    buffer = bytearray(plan.size)
+    sink = BufferSink(memoryview(buffer))
+    lock, come = Lock(), [0]
+
+    def on_bytes(count: int) -> None:
+        with lock:
+            before, come[0] = come[0], come[0] + count
+        if at_half and before < len(WEIGHTS) // 2 <= before + count:
+            at_half()
+
+    Engine(config).run([Job(source, request, sink) for request in plan.requests], on_bytes=on_bytes)
+    return bytes(buffer)
+
+
+@pytest.fixture
+def real(served: Path, tmp_path: Path) -> Iterator[tuple[RcloneServer, AnyStorage]]:
+    """A server of the test's own, which can be killed, before one that stays; both serve the same files."""
+    require(RcloneServer)
+    with RcloneServer(served) as eu, RcloneServer(served) as us:
+        members: list[tuple[str, Any]] = []
+        for server in (eu, us):
+            config = StorageConfig(server.name, "s3://models", endpoint=server.endpoint, region=server.region)
+            keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+            members.append((f"at-{len(members)}", lambda config=config, keys=keys: open_storage(config, keys)))
+        with AnyStorage("models", members) as storage:
+            try:
+                yield eu, storage
+            finally:
+                for pid in eu.pids:
+                    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, AnyStorage], number: int) -> None:
+    eu, storage = real
+
+    def lose() -> None:
+        for pid in eu.pids:
+            os.kill(pid, number)
+
+    assert read(storage, lose) == WEIGHTS
+    assert storage.health()[0].state != "closed"
+    assert read(storage) == WEIGHTS
+    with pytest.warns(HoistWarning, match="without at-0"):
+        assert [version.label for version in storage.versions()] == ["v1"]
+    if number == signal.SIGSTOP:
+        for pid in eu.pids:
+            os.kill(pid, signal.SIGCONT)
+        while storage.health()[0].state != "closed":
+            assert read(storage) == WEIGHTS
