@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regions import FROZEN, KILLED, Region
+from breakable import FROZEN, KILLED, Region
 
 from hoist.errors import VersionNotFound
 from hoist.model.reference import Reference

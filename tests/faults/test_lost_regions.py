@@ -15,8 +15,8 @@ from uuid import uuid4
 from zlib import crc32
 
 import pytest
+from breakable import FROZEN, FULL, KILLED, READ_ONLY, SLOW, four_regions
 from region_world import COMMAND, MODEL, RETRY_SECONDS, TAG, Table, World, run_with_fault, said_why
-from regions import FROZEN, FULL, KILLED, READ_ONLY, SLOW, four_regions
 
 from conftest import ONE_IN, require
 from hoist.testing.servers import RadosgwServer
@@ -177,7 +177,9 @@ def test_loads_from_several(world: World, table: Table, where: str, kind: str, t
         members = [where, *rng.sample([name for name in world.regions if name != where], 2)]
         user = world.user.with_env(HOIST_STORAGE_ALL_KIND="any", HOIST_STORAGE_ALL_MEMBERS=",".join(members))
         out = tmp_path / str(number)
-        words = ["load", "all//m/large:v1", "model.safetensors"] if number % 2 else ["pull", "all//m/large:v1", str(out)]
+        words = (
+            ["load", "all//m/large:v1", "model.safetensors"] if number % 2 else ["pull", "all//m/large:v1", str(out)]
+        )
         # Slower than they are, so that there is a middle.
         words += ["--max-bandwidth", "24MiB", "--quiet"]
         (ended,) = run_with_fault(replace(world, user=user), table, "load", [words], where, kind, rng)

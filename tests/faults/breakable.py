@@ -1,4 +1,4 @@
-"""Four regions that can be lost: two object stores, a directory and a registry, each a real one of its own kind.
+"""Four regions that can be lost: two object stores, a directory and a registry, each of them real.
 
 Each can be broken in the ways that it names, and mended: then it is as a region is that came back, with its data. Files lie
 on file systems of their own, which can be full or read-only. A plugin's material: PYTEST_DONT_REWRITE.
