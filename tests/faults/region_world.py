@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,17 +218,19 @@ class Command:
 
     def __init__(self, running: Started) -> None:
         self._pid = running.pid
+        self._stopped = False
 
     def strike(self, kind: str) -> bool:
         """Kill or stop it. Nobody has waited for it yet, so that its id is still its own."""
-        os.kill(self._pid, signal.SIGKILL if kind == KILLED else signal.SIGSTOP)
+        self._stopped = kind == FROZEN
+        os.kill(self._pid, signal.SIGSTOP if self._stopped else signal.SIGKILL)
         return True
 
     def mend(self) -> None:
         """Let it go on."""
-        with suppress(ProcessLookupError):
-            if Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
-                os.kill(self._pid, signal.SIGCONT)
+        if self._stopped:
+            self._stopped = False
+            os.kill(self._pid, signal.SIGCONT)
 
 
 def has_ended(running: Started) -> bool:
