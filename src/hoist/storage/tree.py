@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hoist.errors import Conflict, Damaged, FileNotFound, VersionNotFound
-from hoist.model.manifest import Manifest
+from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import may_have_packs
 from hoist.model.reference import is_label
-from hoist.storage import layout
-from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage import layout, restoring
+from hoist.storage.base import Content, Leftover, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
 from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.objects import Objects
@@ -148,6 +148,24 @@ class TreeStorage(Storage):
 
     def collect(self, leftover: Leftover, older_than: float) -> bool:
         return collect_leftover(self.objects, leftover, older_than)
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        folder = layout.file_key(version, "")
+        return {info.key.removeprefix(folder): info.size for info in self.objects.list(folder)}
+
+    def restore_file(self, version: Version, entry: FileEntry, content: Content) -> None:
+        restoring.restore_file(self.objects, version, entry, content)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        return restoring.restore_from(
+            self.objects, version, entry, layout.file_key(held.version, held.entry.path)
+        )
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        restoring.restore_document(self.objects, version, data)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        restoring.restore_manifest(self.objects, version, data)
 
     def exclusive(self) -> bool:
         return self.objects.conditional()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -111,6 +111,26 @@ class Wrapper(Storage):
     def remove(self, version: Version) -> None:
         self.before("remove", 0)
         self.inner.remove(version)
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        self.before("stored_sizes", 0)
+        return self.inner.stored_sizes(version)
+
+    def restore_file(self, version: Version, entry: FileEntry, content: Content) -> None:
+        self.before("restore_file", entry.size)
+        self.inner.restore_file(version, entry, content)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        self.before("restore_from", 0)
+        return self.inner.restore_from(version, entry, held)
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        self.before("restore_document", len(data))
+        self.inner.restore_document(version, data)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        self.before("restore_manifest", len(data))
+        self.inner.restore_manifest(version, data)
 
     def exclusive(self) -> bool:
         return self.inner.exclusive()
