@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from hoist.audit.finding import Span
+from hoist.auditing.finding import Span
 from hoist.errors import UsageError
 from hoist.model.blocks import FileBlocks
 from hoist.model.cut import BLOCK_TARGET
