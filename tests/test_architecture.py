@@ -33,6 +33,7 @@ LAYERS = (
     ("image",),
     ("fleet",),
     ("function",),
+    ("status",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
