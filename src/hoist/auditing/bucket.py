@@ -82,7 +82,9 @@ class BucketProtection:
 
     def _said(self, mend: str, *, seen: bool) -> Iterator[Finding]:
         """What the bucket's access list and policy say, for those who may ask; `seen`: that it is public was seen."""
-        signer = None if self.config.anonymous or self._scheme not in ("s3", "oss") else presigner(self.config, self.environ)
+        signer = (
+            None if self.config.anonymous or self._scheme not in ("s3", "oss") else presigner(self.config, self.environ)
+        )
         if signer is None:
             return
         acl = fetch(signer.url("GET", None, {"acl": ""}, {}), self.config.ca_bundle)

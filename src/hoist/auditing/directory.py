@@ -50,7 +50,12 @@ def _above(root: Path, address: str) -> Iterator[Finding]:
         elif folder != root and status.st_uid not in (0, mine, os.geteuid()):
             detail = f"it belongs to user {status.st_uid}, who may replace the storage"
             yield Finding(
-                "unprotected", "warning", address, str(folder), detail, f"chown root {folder}, if that user is not trusted"
+                "unprotected",
+                "warning",
+                address,
+                str(folder),
+                detail,
+                f"chown root {folder}, if that user is not trusted",
             )
 
 
@@ -91,10 +96,10 @@ def _below(root: Path, address: str) -> Iterator[Finding]:
         mend = f"find {root} -type f -not -path '*/.hoist/tmp/*' -perm /u+w,g+w -exec chmod a-w {{}} +"
         yield Finding("unprotected", "warning", address, str(root), detail, mend)
     if strangers.count:
-        detail = (
-            f"{strangers.count} files or folders belong to other users than the storage, who may change them: {strangers}"
+        detail = f"{strangers.count} files or folders belong to other users than the storage, who may change them: {strangers}"
+        mend = (
+            f"chown them to user {top.st_uid}; or, if several users publish, give the folder a group that may write it"
         )
-        mend = f"chown them to user {top.st_uid}; or, if several users publish, give the folder a group that may write it"
         yield Finding("unprotected", "warning", address, str(root), detail, mend)
 
 

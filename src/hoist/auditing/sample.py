@@ -57,8 +57,10 @@ WHOLE, NO_BYTES = Sample(1.0), Sample(0.0)
 
 
 def parse_sample(text: str) -> Sample:
-    """A sample from `5%`, or from a size such as `2GiB`. Raises UsageError."""
-    mend = f"{text!r} is no sample: write a share of the bytes, as 5%, or a size, as 2GiB"
+    """A sample from `5%`, from a size such as `2GiB`, or from `whole` or `none`. Raises UsageError."""
+    if text in ("whole", "none"):
+        return WHOLE if text == "whole" else NO_BYTES
+    mend = f"{text!r} is no sample: write a share of the bytes, as 5%, or a size, as 2GiB; or whole, or none"
     if text.strip().endswith("%"):
         try:
             share = float(text.strip().removesuffix("%")) / 100
@@ -101,6 +103,9 @@ class Chooser:
         """The blocks to read of a version, by path, within what was granted last; each is as likely as another."""
         counts = list(accumulate((len(blocks) for blocks in files.values()), initial=0))
         paths = list(files)
+        if self._left >= sum(blocks.size for blocks in files.values()):
+            self._left -= sum(blocks.size for blocks in files.values())
+            return {path: [blocks.span(index) for index in range(len(blocks))] for path, blocks in files.items()}
         chance = random.Random(f"{self._seed} {name}")  # noqa: S311
         taken: set[int] = set()
         found: dict[str, list[Span]] = {}

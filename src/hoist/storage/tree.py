@@ -157,9 +157,7 @@ class TreeStorage(Storage):
         restoring.restore_file(self.objects, version, entry, content)
 
     def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
-        return restoring.restore_from(
-            self.objects, version, entry, layout.file_key(held.version, held.entry.path)
-        )
+        return restoring.restore_from(self.objects, version, entry, layout.file_key(held.version, held.entry.path))
 
     def restore_document(self, version: Version, data: bytes) -> None:
         restoring.restore_document(self.objects, version, data)
