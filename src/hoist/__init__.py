@@ -16,6 +16,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hoist.advise.verb import advice
+    from hoist.auditing.run import audit
     from hoist.checkup.run import doctor
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "advice": "hoist.advise.verb",
+    "audit": "hoist.auditing.run",
     "doctor": "hoist.checkup.run",
     "HoistError": "hoist.errors",
     "load_checkpoint": "hoist.tensors.checkpoint",
@@ -65,6 +67,7 @@ _HOMES = {
 __all__ = [
     "HoistError",
     "advice",
+    "audit",
     "cache_drop",
     "cache_limit",
     "cache_pin",

@@ -11,7 +11,7 @@ from uuid import uuid4
 from hoist.auditing.finding import Finding, Severity
 from hoist.checkup.http import fetch
 from hoist.config import StorageConfig
-from hoist.errors import FileNotFound, HoistError, StorageUnavailable
+from hoist.errors import FileNotFound, HoistError
 from hoist.storage import layout
 from hoist.storage.bucket import BucketObjects
 from hoist.storage.open_bucket import base_url, presigner
@@ -25,7 +25,7 @@ _PUBLIC = re.compile(rb"<IsPublic>\s*true\s*</IsPublic>", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class BucketProtection:
-    """The checks of one bucket. `key` is an object of it that is there, if one is known; `weights` one with weights."""
+    """The checks of one bucket. `keys` are objects that are there, to be tried."""
 
     objects: BucketObjects
     config: StorageConfig
@@ -41,7 +41,7 @@ class BucketProtection:
         read = [key for key in self.keys if self._ask(self._url(key), Range="bytes=0-0") in (200, 206)]
         # Where `anonymous` is configured the bucket is public on purpose.
         severity: Severity = "note" if self.config.anonymous else "error"
-        mend = "block public access to the bucket: its policy and its access list (mc anonymous set none, ossutil bucket-acl)"
+        mend = "block public access to the bucket, in its policy and its access list"
         if listed:
             yield self._finding(severity, "everybody may list it, without credentials", mend)
         if read:
@@ -114,6 +114,3 @@ class BucketProtection:
     @property
     def _scheme(self) -> str:
         return self.config.url.partition("://")[0]
-
-
-__all__ = ["BucketProtection", "StorageUnavailable"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hoist.auditing.finding import Finding
 from hoist.errors import Damaged, FileNotFound, HoistError, LocalError, PermissionDenied, VersionNotFound
-from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.model.manifest import Manifest, digest_of
 from hoist.storage.base import Storage, StoredFile, Tag, Version
 
 REPAIR = "run hoist audit --repair with a storage that has it whole, or hoist copy it anew after hoist remove"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,27 +65,17 @@ def _below(root: Path, address: str) -> Iterator[Finding]:
     top = root.stat()
     # A folder that a group may write is one that several users publish to.
     trusted = None if top.st_mode & stat.S_IWGRP else {0, top.st_uid, os.geteuid()}
-    for folder, inner, names in os.walk(root):
-        here = Path(folder).relative_to(root).as_posix()
-        if here == _TMP:
-            inner.clear()
-            names = []
-        for name in [*inner, *names]:
-            path = name if here == "." else f"{here}/{name}"
-            try:
-                status = os.lstat(os.path.join(folder, name))
-            except FileNotFoundError:
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                if status.st_mode & stat.S_IWOTH:
-                    folders.add(path)
-            elif stat.S_ISREG(status.st_mode):
-                if status.st_mode & stat.S_IWOTH:
-                    files.add(path)
-                elif status.st_mode & (stat.S_IWUSR | stat.S_IWGRP):
-                    changeable.add(path)
-            if trusted is not None and status.st_uid not in trusted:
-                strangers.add(path)
+    for path, status in _everything(root, ""):
+        if stat.S_ISDIR(status.st_mode):
+            if status.st_mode & stat.S_IWOTH:
+                folders.add(path)
+        elif stat.S_ISREG(status.st_mode):
+            if status.st_mode & stat.S_IWOTH:
+                files.add(path)
+            elif status.st_mode & (stat.S_IWUSR | stat.S_IWGRP):
+                changeable.add(path)
+        if trusted is not None and status.st_uid not in trusted:
+            strangers.add(path)
     if folders.count:
         detail = f"everybody may write {folders.count} of its folders: {folders}"
         yield _open(address, str(root), detail, f"find {root} -type d -perm -o+w -exec chmod o-w {{}} +")
@@ -96,11 +87,27 @@ def _below(root: Path, address: str) -> Iterator[Finding]:
         mend = f"find {root} -type f -not -path '*/.hoist/tmp/*' -perm /u+w,g+w -exec chmod a-w {{}} +"
         yield Finding("unprotected", "warning", address, str(root), detail, mend)
     if strangers.count:
-        detail = f"{strangers.count} files or folders belong to other users than the storage, who may change them: {strangers}"
+        what = "files or folders belong to other users than the storage, who may change them"
         mend = (
             f"chown them to user {top.st_uid}; or, if several users publish, give the folder a group that may write it"
         )
-        yield Finding("unprotected", "warning", address, str(root), detail, mend)
+        yield Finding("unprotected", "warning", address, str(root), f"{strangers.count} {what}: {strangers}", mend)
+
+
+def _everything(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """All that is below a folder but half-written files, each by its path and as it is itself, not what it leads to."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = prefix + entry.name
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        yield path, status
+        if stat.S_ISDIR(status.st_mode) and path != _TMP:
+            with suppress(FileNotFoundError):
+                yield from _everything(folder / entry.name, f"{path}/")
 
 
 def _open(address: str, what: str, detail: str, mend: str) -> Finding:

@@ -77,15 +77,9 @@ def conflicts(audits: Sequence[StorageAudit]) -> Iterator[Finding]:
         for version, held in each.held.items():
             where, digest = first.setdefault(version, (address, held.digest))
             if held.digest != digest:
-                yield Finding(
-                    "conflict",
-                    "error",
-                    address,
-                    str(version),
-                    f"it is {held.digest} here, and {digest} in {where}",
-                    f"find out which is right, hoist remove the other, and hoist copy it anew: hoist inspect {where}//{version}",
-                    version,
-                )
+                detail = f"it is {held.digest} here, and {digest} in {where}"
+                mend = f"find out which is right (hoist inspect {where}//{version}), remove the other, and copy it anew"
+                yield Finding("conflict", "error", address, str(version), detail, mend, version)
 
 
 @dataclass

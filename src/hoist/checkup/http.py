@@ -65,7 +65,7 @@ def fetch(
     method: str = "GET",
     body: bytes | None = None,
 ) -> Answer:
-    """One request of `url`, through the proxy that the environment sets if it does. Raises StorageUnavailable, saying why."""
+    """One request, through the proxy that the environment sets if it does. Raises StorageUnavailable, saying why."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     opener = urllib.request.build_opener(_AnyAnswer, urllib.request.HTTPSHandler(context=trust(ca_bundle)))
     given = dict(headers or {}) | {"Accept-Encoding": "identity"}
