@@ -14,7 +14,7 @@ from makers import noise, write_files
 MIB = 1 << 20
 FILES = {
     # Of several blocks, and of a size that goes in parts.
-    "unet/model.bin": noise(24 * MIB + 5, 1),
+    "unet/model.bin": noise(17 * MIB + 5, 1),
     "vae.bin": noise(2 * MIB, 2),
     "config.json": b'{"a": 1}',
     "empty": b"",

@@ -38,18 +38,23 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
         assert (looked.size, looked.read_bytes) == (SIZE, read)
     sampled = hoist.audit("a", sample=str(8 * MIB), seed=3, config=config)
     assert told(sampled) == []
-    assert 0 < sampled.storages[0].read_bytes <= 24 * MIB
+    assert 0 < sampled.storages[0].read_bytes <= 17 * MIB
     assert files_below(tmp_path / "a") == before
 
 
 def test_a_flipped_bit(tmp_path: Path) -> None:
     config = folders(tmp_path, "a")
     published(config, tmp_path, "a//m/one:v1")
-    flip(tmp_path / "a/m/one/v1/unet/model.bin", 9 * MIB, 23 * MIB)
+    flip(tmp_path / "a/m/one/v1/unet/model.bin", 9 * MIB, 16 * MIB)
     found = only(hoist.audit("a", sample="whole", config=config))
-    assert (found.kind, found.severity, found.what, found.version) == ("damaged", "error", "m/one:v1/unet/model.bin", V1)
+    assert (found.kind, found.severity, found.what, found.version) == (
+        "damaged",
+        "error",
+        "m/one:v1/unet/model.bin",
+        V1,
+    )
     assert found.spans[0][0] <= 9 * MIB < found.spans[0][1]
-    assert found.spans[-1][0] <= 23 * MIB < found.spans[-1][1]
+    assert found.spans[-1][0] <= 16 * MIB < found.spans[-1][1]
     assert "--repair" in found.mend
     assert hoist.audit("a", sample="none", config=config).clean
     # Within a hundred seeds some samples meet it, and those that do say so each time.
@@ -177,9 +182,5 @@ def test_files_of_one_inode_are_found_together(tmp_path: Path) -> None:
         found = hoist.audit("a", sample=f"{MIB}", seed=seed, config=config)
         if not found.clean:
             break
-    assert told(found) == [
-        ("damaged", "a", f"m/{name}/unet/model.bin") for name in ("one:v1", "one:v2", "two:v1")
-    ]
+    assert told(found) == [("damaged", "a", f"m/{name}/unet/model.bin") for name in ("one:v1", "one:v2", "two:v1")]
     assert len({item.spans for item in found.findings}) == 1
-
-
