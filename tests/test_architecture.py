@@ -30,6 +30,7 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
+    ("sync",),
     ("image",),
     ("fleet",),
     ("function",),

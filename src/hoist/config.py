@@ -31,6 +31,10 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     folder = "/var/cache/hoist"         # HOIST_CACHE: a folder, `memory`, `on`, `off`; default: ~/.cache/hoist/blocks
     size = "200GiB"                     # HOIST_CACHE_SIZE; default: half of what its disk has for it
 
+    [sync.production]                   # a plan for `hoist sync`: docs/sync.md
+    from = "eu"
+    to = ["us", "ap"]
+
     [facts]                             # what `hoist advise` takes instead of the facts that are shipped: docs/facts.md
     "function-compute.nas.performance.rate" = "900MB/s"
 """
@@ -93,6 +97,8 @@ class Config:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache: CacheConfig = field(default_factory=CacheConfig)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tables `[sync.NAME]` as they stand: `hoist.sync.find` reads them. `_from` and `_base`: their file, its folder."""
 
     @property
     def cache_folder(self) -> Path:
@@ -140,22 +146,22 @@ def say(field_name: str, value: str) -> None:
     _SAID[field_name] = value
 
 
-def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+def load_config(
+    environ: Mapping[str, str] | None = None, folder: Path | None = None, also: Path | None = None
+) -> Config:
     """Read the configuration. Raises InvalidConfig, naming the file and the field.
 
-    `environ` and `folder` default to this process's environment and working folder.
+    `environ` and `folder` default to this process's environment and working folder; `also` is one file more, which wins.
     """
     env = current_environ() if environ is None else dict(environ)
     tables: dict[str, dict[str, Any]] = {}
     engine, cache = EngineConfig(), CacheConfig()
     facts: dict[str, Any] = {}
-    for path in _files(env, folder or Path.cwd()):
+    plans: dict[str, dict[str, Any]] = {}
+    for path in [*_files(env, folder or Path.cwd()), *([also] if also else [])]:
         document = _read(path)
-        for name, table in document.get("storage", {}).items():
-            if not isinstance(table, dict) or not _NAME.fullmatch(name):
-                raise InvalidConfig(f"{path}: [storage.{name}] must be a table with a lower-case name")
-            base = path.parent
-            tables[name] = {**table, "_from": str(path), "_base": str(base)}
+        tables |= _named(document, "storage", path)
+        plans |= _named(document, "sync", path)
         engine = parse_engine(engine, document.get("engine", {}), f"{path}: [engine]")
         facts |= document.get("facts", {})
         if "cache" in document:
@@ -170,7 +176,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
             engine = parse_engine(engine, {key: env[variable]}, variable)
     engine = parse_engine(engine, _SAID, "the command line")
     cache = parse_cache(cache, cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
-    found = Config(storages, engine, env, cache, facts)
+    found = Config(storages, engine, env, cache, facts, plans)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
 
@@ -225,12 +231,21 @@ def _read(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
-    unknown = set(document) - {"storage", "engine", "cache", "facts"}
+    unknown = set(document) - {"storage", "engine", "cache", "facts", "sync"}
     if unknown or not all(isinstance(table, dict) for table in document.values()):
         raise InvalidConfig(
-            f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [engine], [cache] and [facts]"
+            f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [sync.NAME], [engine], [cache] and [facts]"
         )
     return document
+
+
+def _named(document: Mapping[str, Any], kind: str, path: Path) -> dict[str, dict[str, Any]]:
+    """The tables `[KIND.NAME]` of a file, each with where it stands."""
+    tables = document.get(kind, {})
+    for name, table in tables.items():
+        if not isinstance(table, dict) or not _NAME.fullmatch(name):
+            raise InvalidConfig(f"{path}: [{kind}.{name}] must be a table with a lower-case name")
+    return {name: {**table, "_from": str(path), "_base": str(path.parent)} for name, table in tables.items()}
 
 
 def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None:

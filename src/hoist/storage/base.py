@@ -14,13 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
 from hoist.storage.staging import Staged, Staging
+
+if TYPE_CHECKING:
+    from hoist.storage.seen import Seen
 
 OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
@@ -183,6 +186,12 @@ class Storage(ABC):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         """All versions, each with when it was published, in seconds since the epoch; 0 where that is not known."""
         return ((version, 0.0) for version in self.versions())
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        """All versions, or those of one model, each with by what its content is known again: as few requests as can be."""
+        from hoist.storage.seen import read_seen
+
+        return read_seen(self, (pair for pair in self.dated_versions() if name in ("", pair[0].name)))
 
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:

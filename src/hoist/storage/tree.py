@@ -15,6 +15,7 @@ from hoist.storage.claim import Claimant, parse_document
 from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
+from hoist.storage.seen import Seen, md5_of_tag, read_seen
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
 
@@ -37,6 +38,20 @@ class TreeStorage(Storage):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         infos = ((layout.version_of_manifest(info.key), info.modified) for info in self.objects.list(layout.VERSIONS))
         yield from sorted((version, modified) for version, modified in infos if version)
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        found: dict[Version, Seen] = {}
+        unsure: list[tuple[Version, float]] = []
+        for info in self.objects.list(layout.VERSIONS + (f"{name}/" if name else "")):
+            version = layout.version_of_manifest(info.key)
+            if version is None or name not in ("", version.name):
+                continue
+            md5 = md5_of_tag(info.etag)
+            if md5:
+                found[version] = Seen(info.modified, md5=md5)
+            else:
+                unsure.append((version, info.modified))
+        return found | read_seen(self, unsure)
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         keys = (info.key for info in self.objects.list(layout.TAGS + (f"{name}/" if name else "")))

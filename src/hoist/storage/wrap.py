@@ -12,6 +12,7 @@ from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
 from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
 
@@ -37,6 +38,10 @@ class Wrapper(Storage):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         self.before("versions", 0)
         return self.inner.dated_versions()
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        self.before("versions", 0)
+        return self.inner.seen_versions(name)
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         self.before("tags", 0)

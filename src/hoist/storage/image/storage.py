@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from hoist.errors import Conflict, Damaged, FileNotFound, InvalidReference, VersionNotFound
@@ -17,6 +17,7 @@ from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
 from hoist.storage.oci.repositories import Repositories
+from hoist.storage.seen import Seen
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
 _ASIDE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*-modelpack", re.DOTALL)
@@ -33,6 +34,11 @@ class ImageStorage(ImageReader):
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
         yield from sorted(Version(model, tag) for model, tag, held in found if held.label == tag)
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        # The images say which manifests they hold; nothing says when they were pushed.
+        found = self._named(name)
+        return {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         found = sorted(each for each in self._named(name) if each[2].label != each[1])
