@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from auditing_making import FILES, MIB, SIZE, flip, folders, only, published, told
+from auditing_making import MIB, SIZE, flip, folders, only, published, told
 
 import hoist
-from hoist.config import StorageConfig
 from hoist.errors import StorageNotFound, UsageError
 from hoist.model.manifest import Manifest
 from hoist.storage.base import Version

@@ -6,25 +6,26 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
+from hoist.auditing.against import against_plan
 from hoist.auditing.finding import Audit, Finding, in_order
 from hoist.auditing.healing import Place
+from hoist.auditing.places import Opened, open_places, parse_places
 from hoist.auditing.repair import repair as repair_storage
-from hoist.auditing.sample import parse_sample
+from hoist.auditing.sample import Sample, parse_sample
 from hoist.auditing.storage import StorageAudit
 from hoist.config import Config, load_config
-from hoist.errors import HoistError, InvalidConfig, UsageError
 from hoist.parallel import for_each
 from hoist.progress import Progress
-from hoist.read.connect import connect
+from hoist.storage.base import Version
+from hoist.sync.plan import SyncPlan
 
 _STORAGES_AT_ONCE = 4
 DEFAULT_SAMPLE = "5%"
 
 
 def audit(
-    *storages: str,
+    *places: str,
     sample: str = DEFAULT_SAMPLE,
     seed: int | None = None,
     repair: bool = False,
@@ -33,45 +34,39 @@ def audit(
 ) -> Audit:
     """Look at storages: what is damaged, missing, in conflict, stale, left behind, open to others.
 
-    Without `storages`, all that are configured. `sample` is how much of each one's bytes is read: `5%` (16 GiB at most),
-    `2GiB`, `whole`, `none`; `seed` chooses the same blocks again. `repair` heals damaged and missing files from the other
-    storages. What cannot be looked at is a finding. Raises UsageError, StorageNotFound for what is no storage's name.
+    `places` are storages, or one plan (its name, or a .toml file), whose storages are compared with what it wants; by
+    default the only plan there is, or else all storages that are configured. `sample` is how much of each one's bytes is
+    read: `5%` (16 GiB at most), `2GiB`, `whole`, `none`; the same `seed` chooses the same blocks. `repair` heals damaged
+    and missing files from the other storages. What cannot be looked at is a finding. Raises UsageError, InvalidConfig,
+    StorageNotFound for what is no storage's name.
     """
     began = time.monotonic()
-    config = config or load_config()
-    told = progress or Progress()
+    where = parse_places(places, config or load_config())
     chosen = parse_sample(sample)
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    addresses = [*dict.fromkeys(storages)] or sorted(config.storages)
-    if not addresses:
-        raise UsageError("say which storages to audit: hoist.toml and HOIST_STORAGE_* name none")
+    told = progress or Progress()
     with ExitStack() as stack:
-        opened = _Opened(stack, config, addresses)
-        audits = opened.audits
-        told.begin("looking at versions", 0)
-        for_each(lambda each: each.look(documents=not chosen.none), audits, _STORAGES_AT_ONCE)
-        told.end()
-        told.begin("auditing", sum(each.to_read(chosen) for each in audits))
-        for_each(lambda each: each.read(chosen, seed, told), audits, _STORAGES_AT_ONCE)
-        told.end()
+        opened = open_places(where, stack)
+        _look(opened.audits, chosen, seed, told)
         if repair:
-            places = [Place(each.storage, each.engine) for each in audits]
-            for each, place in zip(audits, places, strict=True):
-                each.findings = repair_storage(place, places, each.findings, told)
-        found = [*opened.findings, *(item for each in audits for item in each.findings), *conflicts(audits)]
+            _repair(opened.audits, told)
+        planned = _against(where.plan, opened) if where.plan else []
+        found = [item for each in opened.audits for item in each.findings]
+        found = [*opened.findings, *found, *conflicts(opened.audits), *planned]
         return Audit(
             findings=in_order(found),
-            storages=[each.looked for each in audits],
+            storages=[each.looked for each in opened.audits],
             sample=str(chosen),
             seed=seed,
             seconds=time.monotonic() - began,
+            plan=where.plan.name if where.plan else "",
             repair=repair,
         )
 
 
 def conflicts(audits: Sequence[StorageAudit]) -> Iterator[Finding]:
     """Versions that have one label and different contents: told of each storage that differs from the first that has it."""
-    first: dict[object, tuple[str, str]] = {}
+    first: dict[Version, tuple[str, str]] = {}
     for each in audits:
         address = each.storage.address
         for version, held in each.held.items():
@@ -82,29 +77,22 @@ def conflicts(audits: Sequence[StorageAudit]) -> Iterator[Finding]:
                 yield Finding("conflict", "error", address, str(version), detail, mend, version)
 
 
-@dataclass
-class _Opened:
-    """The storages that could be opened, and findings about the others."""
-
-    stack: ExitStack
-    config: Config
-    addresses: Sequence[str]
-
-    def __post_init__(self) -> None:
-        self.findings: list[Finding] = []
-        self.audits: list[StorageAudit] = []
-        for address in self.addresses:
-            chosen = self.config.storage(address)
-            try:
-                storage, engine = connect(address, self.config)
-            except InvalidConfig:
-                raise
-            except HoistError as error:
-                mend = "see that it is there and answers: hoist doctor " + address
-                self.findings.append(Finding("unreachable", "error", address, address, str(error), mend))
-                continue
-            self.stack.callback(storage.close)
-            self.audits.append(StorageAudit(storage, chosen, self.config.environ, engine))
+def _look(audits: Sequence[StorageAudit], sample: Sample, seed: int, progress: Progress) -> None:
+    progress.begin("looking at versions", 0)
+    for_each(lambda each: each.look(documents=not sample.none), audits, _STORAGES_AT_ONCE)
+    progress.end()
+    progress.begin("auditing", sum(each.to_read(sample) for each in audits))
+    for_each(lambda each: each.read(sample, seed, progress), audits, _STORAGES_AT_ONCE)
+    progress.end()
 
 
-__all__ = ["DEFAULT_SAMPLE", "audit", "conflicts"]
+def _repair(audits: Sequence[StorageAudit], progress: Progress) -> None:
+    places = [Place(each.storage, each.engine) for each in audits]
+    for each, place in zip(audits, places, strict=True):
+        each.findings = repair_storage(place, places, each.findings, progress)
+
+
+def _against(plan: SyncPlan, opened: Opened) -> list[Finding]:
+    source = opened.find(plan.source)
+    targets = [found for address in plan.targets if (found := opened.find(address))]
+    return list(against_plan(plan, source, targets)) if source else []
