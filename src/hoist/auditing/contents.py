@@ -12,6 +12,10 @@ from hoist.storage.base import Storage, StoredFile, Tag, Version
 
 REPAIR = "run hoist audit --repair with a storage that has it whole, or hoist copy it anew after hoist remove"
 
+# Hoist neither removes nor writes over what it cannot read.
+WITHOUT_MANIFEST = "delete the manifest with the storage's own tools, and copy the version again"
+_REPAIR_MANIFEST = f"run hoist audit --repair with a storage that has it whole, or {WITHOUT_MANIFEST}"
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -53,6 +57,28 @@ def look_at(storage: Storage, version: Version, *, documents: bool) -> FirstLook
     except (PermissionDenied, LocalError) as error:
         return FirstLook(held, (unreadable(storage, str(version), error, version),))
     return FirstLook(held, tuple(found))
+
+
+def look_at_unlisted(storage: Storage) -> Iterator[Finding]:
+    """What no listing shows, as it cannot be read: a version that was there, unless it is somebody else's."""
+    for version in storage.unlisted():
+        try:
+            storage.read_manifest(version)
+        except Damaged as error:
+            yield _damaged_manifest(storage, version, error)
+        except VersionNotFound:
+            if _is_named(storage, version):
+                detail = "its manifest is not there, and is named still"
+                yield Finding(
+                    "missing-file",
+                    "error",
+                    storage.address,
+                    f"{version} manifest",
+                    detail,
+                    _REPAIR_MANIFEST,
+                    version,
+                    "manifest",
+                )
 
 
 def look_at_tag(storage: Storage, tag: Tag, held: Mapping[Version, str]) -> Finding | None:
@@ -140,7 +166,9 @@ def _documents(storage: Storage, version: Version, manifest: Manifest) -> Iterat
 
 
 def _damaged_manifest(storage: Storage, version: Version, error: Damaged) -> Finding:
-    return Finding("damaged", "error", storage.address, f"{version} manifest", str(error), REPAIR, version, "manifest")
+    return Finding(
+        "damaged", "error", storage.address, f"{version} manifest", str(error), _REPAIR_MANIFEST, version, "manifest"
+    )
 
 
 def _is_there(storage: Storage, file: StoredFile) -> bool:
@@ -154,6 +182,11 @@ def _is_there(storage: Storage, file: StoredFile) -> bool:
     except Damaged:
         return True
     return True
+
+
+def _is_named(storage: Storage, version: Version) -> bool:
+    """Whether a new listing leaves it out again: what was removed is not listed at all."""
+    return version not in storage.versions(version.name) and version in storage.unlisted()
 
 
 def _is_still(storage: Storage, version: Version, manifest: Manifest) -> bool:

@@ -33,10 +33,13 @@ class _Tally:
         return ", ".join(self.shown) + (", ..." if self.count > len(self.shown) else "")
 
 
-def check_directory(root: Path, address: str) -> Iterator[Finding]:
-    """What others than its owner may change of a directory storage. Raises OSError where it cannot be walked at all."""
+def check_directory(root: Path, address: str, *, read_only: bool) -> Iterator[Finding]:
+    """What others than its owner may change of a storage in a directory; `read_only`: whether its files should be that.
+
+    Raises OSError where it cannot be walked at all.
+    """
     yield from _above(root.resolve(), address)
-    yield from _below(root, address)
+    yield from _below(root, address, read_only=read_only)
 
 
 def _above(root: Path, address: str) -> Iterator[Finding]:
@@ -60,7 +63,7 @@ def _above(root: Path, address: str) -> Iterator[Finding]:
             )
 
 
-def _below(root: Path, address: str) -> Iterator[Finding]:
+def _below(root: Path, address: str, *, read_only: bool) -> Iterator[Finding]:
     folders, files, changeable, strangers = _Tally(), _Tally(), _Tally(), _Tally()
     top = root.stat()
     # A folder that a group may write is one that several users publish to.
@@ -82,7 +85,7 @@ def _below(root: Path, address: str) -> Iterator[Finding]:
     if files.count:
         detail = f"everybody may write {files.count} of its files: {files}"
         yield _open(address, str(root), detail, f"find {root} -type f -perm -o+w -exec chmod a-w {{}} +")
-    if changeable.count:
+    if changeable.count and read_only:
         detail = f"{changeable.count} of its files are not read-only, and a published file never changes: {changeable}"
         mend = f"find {root} -type f -not -path '*/.hoist/tmp/*' -perm /u+w,g+w -exec chmod a-w {{}} +"
         yield Finding("unprotected", "warning", address, str(root), detail, mend)

@@ -29,7 +29,7 @@ def check_protection(
         from hoist.auditing.directory import check_directory
 
         try:
-            yield from check_directory(root, storage.address)
+            yield from check_directory(root, storage.address, read_only=isinstance(storage, TreeStorage))
         except OSError as error:
             raise LocalError(f"{storage.address}: the permissions of {root} cannot be read: {error.strerror}") from None
     elif isinstance(storage, TreeStorage) and config.url.partition("://")[0] in _BUCKETS:

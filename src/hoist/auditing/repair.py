@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hoist.auditing.blocks import AtRest, Wanted, read_blocks
+from hoist.auditing.contents import WITHOUT_MANIFEST
 from hoist.auditing.finding import Finding, Span
 from hoist.auditing.healing import Healing, Holders, Place, documents_of, manifests_of
 from hoist.errors import Damaged, FileNotFound, HoistError, StorageUnsupported
@@ -91,8 +92,8 @@ class _Repair:
                     raise Damaged(f"the manifest of {version} was written and read back wrong")
                 return
         raise Damaged(
-            f"no other storage of this audit has {version} with the config that lies in {self._storage.address}: it cannot "
-            "be told which version this was"
+            f"no other storage of this audit has {version} with the config that lies in {self._storage.address}, so it cannot "
+            f"be told which version this was; {WITHOUT_MANIFEST}"
         )
 
     def _document(self, version: Version, digest: str) -> None:
@@ -128,22 +129,29 @@ class _Repair:
         content = entry.digest, entry.size
         like = self._healed.get(content)
         if not (like and self._storage.restore_from(item.version, entry, like) and self._is_whole(file, source)):
-            healing = Healing(self._place, file, blocks, spans, self._holders.of(item.version, content))
-            self._write(file, healing)
+            self._write(opened, entry, spans)
             if not self._is_whole(file, source):
                 raise Damaged(
                     f"{file} was written to {self._storage.address} and read back wrong: its disk or store fails"
                 )
         self._healed[content] = file
 
-    def _write(self, file: StoredFile, healing: Healing) -> None:
-        self._progress.begin(f"restoring {file}", file.entry.size)
+    def _healing(self, opened: OpenedVersion, entry: FileEntry, spans: Sequence[Span]) -> Healing:
+        file = StoredFile(opened.version, entry)
+        holders = self._holders.of(opened.version, (entry.digest, entry.size))
+        return Healing(self._place, file, opened.blocks(entry.path), spans, holders)
+
+    def _write(self, opened: OpenedVersion, entry: FileEntry, spans: Sequence[Span]) -> None:
+        file, healing = StoredFile(opened.version, entry), self._healing(opened, entry, spans)
+        self._progress.begin(f"restoring {file}", entry.size)
 
         def read_into(offset: int, buffer: memoryview) -> None:
             healing.read_into(offset, buffer)
             self._progress.advance(len(buffer))
 
-        self._storage.restore_file(file.version, file.entry, read_into)
+        self._storage.restore_file(
+            opened.version, entry, read_into, lambda other: self._healing(opened, other, ()).read_into
+        )
         self._progress.end()
 
     def _wrong(self, file: StoredFile, source: Source, item: Finding) -> Sequence[Span] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hoist.auditing.contents import Held, look_at, look_at_tag, unreadable
+from hoist.auditing.contents import Held, look_at, look_at_tag, look_at_unlisted, unreadable
 from hoist.auditing.finding import Finding, Looked
 from hoist.auditing.protection import check_protection
 from hoist.auditing.reading import Reading
@@ -104,6 +104,7 @@ class StorageAudit:
             if look.held:
                 self.held[look.held.version] = look.held
             yield from look.findings
+        yield from look_at_unlisted(self.storage)
 
     def _look_at_tags(self) -> Iterable[Finding]:
         digests = {version: held.digest for version, held in self.held.items()}

@@ -10,7 +10,7 @@ from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import may_have_packs
 from hoist.model.reference import is_label
 from hoist.storage import layout, restoring
-from hoist.storage.base import Content, Leftover, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Content, Leftover, Neighbours, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant, parse_document
 from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.objects import Objects
@@ -168,7 +168,9 @@ class TreeStorage(Storage):
         folder = layout.file_key(version, "")
         return {info.key.removeprefix(folder): info.size for info in self.objects.list(folder)}
 
-    def restore_file(self, version: Version, entry: FileEntry, content: Content) -> None:
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
         restoring.restore_file(self.objects, version, entry, content)
 
     def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:

@@ -11,7 +11,7 @@ from threading import Lock
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
-from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Content, Leftover, Neighbours, OnBytes, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
@@ -117,13 +117,18 @@ class Wrapper(Storage):
         self.before("remove", 0)
         self.inner.remove(version)
 
+    def unlisted(self) -> Mapping[Version, str]:
+        return self.inner.unlisted()
+
     def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
         self.before("stored_sizes", 0)
         return self.inner.stored_sizes(version)
 
-    def restore_file(self, version: Version, entry: FileEntry, content: Content) -> None:
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
         self.before("restore_file", entry.size)
-        self.inner.restore_file(version, entry, content)
+        self.inner.restore_file(version, entry, content, neighbours)
 
     def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
         self.before("restore_from", 0)
