@@ -4,7 +4,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
 `$XDG_CONFIG_HOME/hoist/hoist.toml`, the project's `hoist.toml` (in the working folder or above it; or the one file that
 `HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
 `HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE` and
-`HOIST_ACCELERATOR` apply.
+`HOIST_ACCELERATOR` apply. `HOIST_AUTHOR` is who moves tags, for their history; default: `user@host`.
 
     [storage.oss]
     url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
@@ -42,6 +42,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import re
 import tomllib
@@ -73,6 +74,7 @@ __all__ = [
     "Config",
     "EngineConfig",
     "StorageConfig",
+    "author",
     "become",
     "config_files",
     "current_environ",
@@ -200,6 +202,17 @@ def become(environ: Mapping[str, str], folder: str) -> None:
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
+
+
+def author() -> str:
+    """Who does what is noted in a tag's history: HOIST_AUTHOR, else `user@host`."""
+    if os.environ.get("HOIST_AUTHOR"):
+        return os.environ["HOIST_AUTHOR"]
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return f"{user}@{platform.node() or 'an unknown host'}"
 
 
 def sends_traces() -> bool:

@@ -148,12 +148,12 @@ def copy(
     )
 
 
-def tag(location: str, tag: str, *, config: Config | None = None) -> Tag:
-    """Give the version at `location` another, movable name. Raises Conflict, NotFound."""
+def tag(location: str, tag: str, *, note: str = "", config: Config | None = None) -> Tag:
+    """Give the version at `location` another, movable name; `note` says why, for its history. Raises Conflict, NotFound."""
     check_label(tag)
     with open_location(location, config) as opened:
         made = Tag(opened.version.name, tag, opened.version.label, opened.manifest.digest)
-        opened.storage.set_tag(made)
+        opened.storage.set_tag(made, note=note)
         return made
 
 

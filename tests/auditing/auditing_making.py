@@ -13,13 +13,15 @@ from makers import noise, write_files
 
 MIB = 1 << 20
 FILES = {
-    # Of several blocks, and of a size that goes in parts.
-    "unet/model.bin": noise(17 * MIB + 5, 1),
+    # Of two blocks.
+    "unet/model.bin": noise(9 * MIB + 5, 1),
     "vae.bin": noise(2 * MIB, 2),
     "config.json": b'{"a": 1}',
     "empty": b"",
 }
 SIZE = sum(map(len, FILES.values()))
+# Of a size that goes in parts.
+LARGE = FILES | {"unet/model.bin": noise(17 * MIB + 5, 3)}
 
 
 def config_of(*storages: StorageConfig, home: Path, **environ: str) -> Config:

@@ -35,16 +35,16 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
         looked = done.storages[0]
         assert (looked.storage, looked.kind, looked.versions, looked.files, looked.tags) == ("a", "nas", 1, 4, 1)
         assert (looked.size, looked.read_bytes) == (SIZE, read)
-    sampled = hoist.audit("a", sample=str(8 * MIB), seed=3, config=config)
+    sampled = hoist.audit("a", sample=str(3 * MIB), seed=3, config=config)
     assert told(sampled) == []
-    assert 0 < sampled.storages[0].read_bytes <= 17 * MIB
+    assert 0 < sampled.storages[0].read_bytes < SIZE
     assert files_below(tmp_path / "a") == before
 
 
 def test_a_flipped_bit(tmp_path: Path) -> None:
     config = folders(tmp_path, "a")
     published(config, tmp_path, "a//m/one:v1")
-    flip(tmp_path / "a/m/one/v1/unet/model.bin", 9 * MIB, 16 * MIB)
+    flip(tmp_path / "a/m/one/v1/unet/model.bin", 9 * MIB)
     found = only(hoist.audit("a", sample="whole", config=config))
     assert (found.kind, found.severity, found.what, found.version) == (
         "damaged",
@@ -52,13 +52,13 @@ def test_a_flipped_bit(tmp_path: Path) -> None:
         "m/one:v1/unet/model.bin",
         V1,
     )
-    assert found.spans[0][0] <= 9 * MIB < found.spans[0][1]
-    assert found.spans[-1][0] <= 16 * MIB < found.spans[-1][1]
+    ((begin, end),) = found.spans
+    assert MIB < begin <= 9 * MIB < end
     assert "--repair" in found.mend
     assert hoist.audit("a", sample="none", config=config).clean
-    # Within a hundred seeds some samples meet it, and those that do say so each time.
-    met = [seed for seed in range(100) if not hoist.audit("a", sample=f"{MIB}", seed=seed, config=config).clean]
-    assert 0 < len(met) < 100
+    # Within thirty seeds some samples meet it, and those that do say so each time.
+    met = [seed for seed in range(30) if not hoist.audit("a", sample=f"{MIB}", seed=seed, config=config).clean]
+    assert 0 < len(met) < 30
     assert not hoist.audit("a", sample=f"{MIB}", seed=met[0], config=config).clean
 
 

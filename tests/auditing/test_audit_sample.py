@@ -21,7 +21,7 @@ versions = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(versions, st.floats(0.001, 1.0), st.integers(0, 1 << 32))
 def test_bounded_and_repeatable(sizes: list[list[list[int]]], share: float, seed: int) -> None:
     files = {

@@ -92,8 +92,8 @@ class _Repair:
                     raise Damaged(f"the manifest of {version} was written and read back wrong")
                 return
         raise Damaged(
-            f"no other storage of this audit has {version} with the config that lies in {self._storage.address}, so it cannot "
-            f"be told which version this was; {WITHOUT_MANIFEST}"
+            f"no other storage of this audit has {version} with the config that lies in {self._storage.address}, so nobody "
+            f"can tell which version this was; {WITHOUT_MANIFEST}"
         )
 
     def _document(self, version: Version, digest: str) -> None:

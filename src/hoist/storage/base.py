@@ -20,6 +20,7 @@ from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, St
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
+from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.staging import Staged, Staging
 
 if TYPE_CHECKING:
@@ -270,16 +271,30 @@ class Storage(ABC):
         return None
 
     @abstractmethod
-    def set_tag(self, tag: Tag) -> None:
-        """Create or move a tag, by compare-and-swap where the storage has it. Raises Conflict if it moved meanwhile."""
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
+        """Create or move a tag, by compare-and-swap where the storage has it, and note the move in its history.
+
+        `before` is what the caller saw there (None: no such tag). Raises Conflict if something else stands there by now, and
+        VersionNotFound if the storage has no version of that label and digest, or it was removed meanwhile: then what stood
+        there before stands there again. A tag that is right already is left as it is, without a move.
+        """
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        """The last 100 moves of each tag of a model, or of one of them: by tag, the oldest first. A tag that was removed has
+        none. Empty where a storage keeps no history."""
+        return ()
 
     @abstractmethod
     def remove_tag(self, name: str, tag: str) -> None:
-        """Remove a tag. Raises VersionNotFound."""
+        """Remove a tag, and its history. Raises VersionNotFound."""
 
     @abstractmethod
-    def remove(self, version: Version) -> None:
-        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound."""
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
+        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound.
+
+        `unless_tagged`: raise Conflict, naming them, if it has tags. That is looked at when the removal is announced, so
+        that nobody gives it one meanwhile.
+        """
 
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         """What killed publishes and removals have left, and nothing has touched since `older_than` (seconds since the

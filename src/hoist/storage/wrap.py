@@ -12,6 +12,7 @@ from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
 from hoist.storage.base import Content, Leftover, Neighbours, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
@@ -105,17 +106,21 @@ class Wrapper(Storage):
         publication = self.inner.begin_ahead(version)
         return WrappedPublication(self, publication) if publication else None
 
-    def set_tag(self, tag: Tag) -> None:
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
         self.before("set_tag", 0)
-        self.inner.set_tag(tag)
+        self.inner.set_tag(tag, before=before, note=note)
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        self.before("tag_moves", 0)
+        return self.inner.tag_moves(name, tag)
 
     def remove_tag(self, name: str, tag: str) -> None:
         self.before("remove_tag", 0)
         self.inner.remove_tag(name, tag)
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         self.before("remove", 0)
-        self.inner.remove(version)
+        self.inner.remove(version, unless_tagged=unless_tagged)
 
     def unlisted(self) -> Mapping[Version, str]:
         return self.inner.unlisted()

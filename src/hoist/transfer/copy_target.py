@@ -165,7 +165,7 @@ class Target:
                 self._publishing.put_blob(blob)
             self._publishing.commit(manifest)
         for tag in tags:
-            self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest))
+            self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest), note="copy")
             self.tags += (tag,)
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ def publish_version(
         run.let_go()
         raise
     for tag in options.tags:
-        storage.set_tag(Tag(version.name, tag, version.label, manifest.digest))
+        storage.set_tag(Tag(version.name, tag, version.label, manifest.digest), note="publish")
     return Published(
         version=version,
         digest=manifest.digest,
