@@ -106,6 +106,7 @@ class ImageConformance(StorageConformance):
     adopted_bytes = (4 << 20) + 1
     stages = False
     packs = False
+    restores = False
 
 
 class TestImageLayout(ImageConformance):

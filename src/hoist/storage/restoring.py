@@ -51,7 +51,7 @@ def restore_file(objects: Objects, version: Version, entry: FileEntry, content: 
         if data:
             content(0, memoryview(data))
         _require(objects, version, entry)
-        objects.put(key, data)
+        objects.put(key, memoryview(data))
     else:
         _spool(objects, version, entry, content)
     _settle(objects, version, entry, key)
