@@ -150,15 +150,6 @@ def test_a_storage_that_is_away_does_not_hold_back_the_others(tmp_path: Path) ->
     assert not found.clean
 
 
-def test_a_version_that_this_user_may_not_read(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    config = folders(tmp_path, "a")
-    published(config, tmp_path, "a//m/one:v1", "a//m/one:v2")
-    (documents(tmp_path / "a") / "manifest.json").chmod(0)
-    assert told(hoist.audit("a", sample="whole", config=config)) == [("unreachable", "a", "m/one:v1")]
-
-
 def test_mistakes(tmp_path: Path) -> None:
     config = folders(tmp_path, "a")
     with pytest.raises(StorageNotFound):
