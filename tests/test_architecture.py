@@ -31,6 +31,7 @@ LAYERS = (
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
     ("sync",),
+    ("rollout",),
     ("image",),
     ("fleet",),
     ("function",),

@@ -164,8 +164,8 @@ def completes(action: argparse.Action, what: str) -> None:
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
     *("bring", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
-    *("look", "trace", "cache", "change", "collect"),
-    *("audit",),
+    *("look", "trace", "cache", "change", "collect", "sync", "rollout"),
+    *("status", "audit"),
     *("advise", "simulate", "facts", "report", "deploy", "bench", "doctor", "completion"),
 )
 

@@ -196,6 +196,11 @@ class Storage(ABC):
 
         return read_seen(self, (pair for pair in self.dated_versions() if name in ("", pair[0].name)))
 
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+        """`seen_versions` and `tags` together. What a tag names was there before the tag: tags are looked at first."""
+        tags = list(self.tags(name))
+        return self.seen_versions(name), tags
+
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
         """All tags, in order; with `name` only those of that model."""

@@ -320,6 +320,49 @@ class Throttled(Wrapper):
         time.sleep(max(0.0, wait))
 
 
+class EventualListing(Wrapper):
+    """Lists what was there a while ago, as some object stores do: what is new is not listed yet, what was removed still is.
+    What is asked by its name is as it is now.
+
+    A listing is renewed when it is `seconds` old, or (None) only by `catch_up`.
+    """
+
+    def __init__(self, inner: Storage, seconds: float | None = None) -> None:
+        super().__init__(inner)
+        self._seconds = seconds
+        self._lock = Lock()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """List from now on what there is now."""
+        seen, dated = self.inner.seen_versions(), dict(self.inner.dated_versions())
+        tags = [(tag.name, tag.tag) for tag in self.inner.tags()]
+        with self._lock:
+            self._seen, self._dated, self._tags = seen, dated, tags
+            self._at = time.monotonic()
+
+    def versions(self, name: str = "") -> Iterator[Version]:
+        return (version for version, _ in self.dated_versions() if name in ("", version.name))
+
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        self._renew("versions")
+        return iter(sorted(self._dated.items()))
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        self._renew("versions")
+        return {version: seen for version, seen in self._seen.items() if name in ("", version.name)}
+
+    def tags(self, name: str = "") -> Iterator[Tag]:
+        self._renew("tags")
+        found = (self.inner.find_tag(*each) for each in self._tags if name in ("", each[0]))
+        return (tag for tag in found if tag)
+
+    def _renew(self, operation: str) -> None:
+        self.before(operation, 0)
+        if self._seconds is not None and time.monotonic() - self._at > self._seconds:
+            self.catch_up()
+
+
 class Faulty(Wrapper):
     """Fails or lies at random: each operation fails with chance `fail`, each read has one bit flipped with `flip`.
 

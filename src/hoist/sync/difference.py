@@ -56,7 +56,7 @@ def difference(plan: SyncPlan, source: StorageState, target: StorageState) -> Di
     bring: list[Version] = []
     conflicts: list[Version] = []
     doubts: list[Version] = []
-    for version in sorted(wants, key=lambda each: _age(source, each)):
+    for version in sorted(wants, key=lambda each: age(source, each)):
         there = target.versions.get(version)
         if there is None:
             bring.append(version)
@@ -115,7 +115,7 @@ def wanted(plan: SyncPlan, source: StorageState) -> frozenset[Version]:
             if named or plan.keeps_tag(name, tag.tag):
                 found.add(Version(name, tag.label))
     for versions in newest.values():
-        ordered = sorted(set(versions), key=lambda each: _age(source, each), reverse=True)
+        ordered = sorted(set(versions), key=lambda each: age(source, each), reverse=True)
         found.update(ordered[: plan.keep or None])
     return frozenset(found)
 
@@ -165,8 +165,9 @@ def _older(
     return remove, unsure
 
 
-def _age(state: StorageState, version: Version) -> tuple[float, list[str | int], str]:
-    """Sorts by when it was published, then by label with numbers as numbers: v10 behind v9."""
+def age(state: StorageState, version: Version) -> tuple[float, list[str | int], str]:
+    """A version's place among those of its storage: by when it was published, then by label with numbers as numbers, v10
+    behind v9."""
     parts = re.split(r"([0-9]+)", version.label)
     label = [int(part) if part.isdecimal() else part for part in parts]
     return state.versions[version].published, label, version.name

@@ -1,14 +1,16 @@
 """What a plan says: which versions and tags of one storage shall be in which others. Pure.
 
-[sync.production]
-from = "eu"                        # a storage of any kind
-to = ["us", "ap", "nas"]
-models = ["sd15/*", "llm/qwen:stable", "sdxl/base:v1"]    # NAME or NAME:VERSION-OR-TAG; default: all
-tags = ["stable", "latest"]        # patterns of the tags to keep in step; default: all
-keep = 3                           # newest versions of each model to bring; 0 or absent: all
-prune = false                      # remove in the targets what the plan does not want, and tags that the source has not
-interval = "5m"                    # for --watch
-max_bandwidth = "200MiB"           # for each direction
+    [sync.production]
+    from = "eu"                         # a storage of any kind
+    to = ["us", "ap", "nas"]
+    models = ["sd15/*", "llm/qwen:stable", "sdxl/base:v1"]  # NAME or NAME:VERSION-OR-TAG; default: all
+    tags = ["stable", "latest"]         # patterns of the tags to keep in step; default: all
+    keep = 3                            # newest versions of each model to bring; 0 or absent: all
+    prune = false                       # remove in the targets what the plan does not want, and tags that the source has not
+    interval = "5m"                     # for --watch
+    max_bandwidth = "200MiB"            # for each direction
+
+Paths in it are relative to its file.
 """
 
 from __future__ import annotations

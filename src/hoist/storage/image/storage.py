@@ -51,9 +51,13 @@ class ImageStorage(ImageReader):
         yield from sorted(Version(model, tag) for model, tag, held in found if held.label == tag)
 
     def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        return self.survey(name)[0]
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
         # The images say which manifests they hold; nothing says when they were pushed.
         found = self._named(name)
-        return {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
+        versions = {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
+        return versions, [Tag(model, tag, held.label, held.digest) for model, tag, held in found if held.label != tag]
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         found = sorted(each for each in self._named(name) if each[2].label != each[1])
