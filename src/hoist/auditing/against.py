@@ -1,19 +1,25 @@
-"""What a plan of `hoist sync` wants of its storages, and what of that is not so."""
+"""What a plan of `hoist sync` wants of its storages, what of that is not so, and bringing it about."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hoist.auditing.contents import unreadable
 from hoist.auditing.finding import Finding
 from hoist.auditing.storage import StorageAudit
+from hoist.config import Config
 from hoist.errors import HoistError
+from hoist.progress import Progress
 from hoist.storage.base import Tag
 from hoist.sync.difference import Difference, Retag
 from hoist.sync.observe import compare, observe
 from hoist.sync.plan import SyncPlan
+from hoist.sync.run import run_plan
 from hoist.sync.state import StorageState
+
+SYNCED = ("missing", "stale-tag")
+"""The kinds of findings that bringing the plan about mends."""
 
 
 def against_plan(plan: SyncPlan, source: StorageAudit, targets: Sequence[StorageAudit]) -> Iterator[Finding]:
@@ -32,6 +38,48 @@ def against_plan(plan: SyncPlan, source: StorageAudit, targets: Sequence[Storage
             yield unreadable(target.storage, f"the plan {plan.name}", error)
             continue
         yield from _findings(plan, source.storage.address, target, found)
+
+
+def bring_about(plan: SyncPlan, config: Config, findings: Sequence[Finding], progress: Progress) -> dict[str, str]:
+    """Do what `hoist sync` does, but for removals; why it could not be done, by storage, where it could not.
+
+    Nothing is done where no finding asks for it.
+    """
+    if not any(item.kind in SYNCED for item in findings):
+        return {}
+    try:
+        done = run_plan(replace(plan, prune=False), config, progress=progress)
+    except HoistError as error:
+        return dict.fromkeys(plan.targets, str(error))
+    return {
+        address: "; ".join([*(str(problem.error) for problem in result.problems), *result.later])
+        for address, result in zip(plan.targets, done.targets, strict=True)
+    }
+
+
+def what_became(before: Sequence[Finding], after: Sequence[Finding], refused: Mapping[str, str]) -> list[Finding]:
+    """The findings of before, with what became of each, and those that are new."""
+    left = {_key(item) for item in after}
+    found: list[Finding] = []
+    for item in before:
+        if item.kind not in SYNCED:
+            found.append(item)
+        elif _key(item) not in left:
+            found.append(item.mended())
+        else:
+            found.append(item.unmended(refused.get(item.storage) or f"it still is so; {item.mend} says more"))
+    known = {_key(item) for item in before}
+    return [*found, *(item for item in after if _key(item) not in known)]
+
+
+def without(findings: Sequence[Finding], planned: Sequence[Finding]) -> list[Finding]:
+    """The findings of storages by themselves, without the tags of which the plan says more."""
+    told = {_key(item) for item in planned if item.kind == "stale-tag"}
+    return [item for item in findings if _key(item) not in told]
+
+
+def _key(item: Finding) -> tuple[str, str, str]:
+    return item.kind, item.storage, item.what
 
 
 def _state(audit: StorageAudit, plan: SyncPlan) -> StorageState:

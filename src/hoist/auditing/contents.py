@@ -100,6 +100,12 @@ def look_at_tag(storage: Storage, tag: Tag, held: Mapping[Version, str]) -> Find
     return Finding("stale-tag", "error", storage.address, name, detail, mend, version)
 
 
+def names_what_is_there(storage: Storage, name: str, tag: str) -> bool:
+    """Whether a tag names a version that is there with its digest. Raises what a storage may."""
+    found = storage.find_tag(name, tag)
+    return found is not None and bool(found.label) and _has(storage, Version(name, found.label), found.digest)
+
+
 def unreadable(storage: Storage, what: str, error: HoistError, version: Version | None = None) -> Finding:
     """A part of a storage that could not be looked at."""
     mend = "see that this user may read it and that the storage answers, then run the audit again"

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from hoist.auditing.against import against_plan
+from hoist.auditing.against import against_plan, bring_about, what_became, without
 from hoist.auditing.finding import Audit, Finding, in_order
 from hoist.auditing.healing import Place
-from hoist.auditing.places import Opened, open_places, parse_places
+from hoist.auditing.places import Opened, Where, open_places, parse_places
 from hoist.auditing.repair import repair as repair_storage
 from hoist.auditing.sample import Sample, parse_sample
 from hoist.auditing.storage import StorageAudit
@@ -18,7 +18,6 @@ from hoist.config import Config, load_config
 from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.storage.base import Version
-from hoist.sync.plan import SyncPlan
 
 _STORAGES_AT_ONCE = 4
 DEFAULT_SAMPLE = "5%"
@@ -50,8 +49,8 @@ def audit(
         _look(opened.audits, chosen, seed, told)
         if repair:
             _repair(opened.audits, told)
-        planned = _against(where.plan, opened) if where.plan else []
-        found = [item for each in opened.audits for item in each.findings]
+        planned = _planned(where, opened, repair=repair, progress=told)
+        found = without([item for each in opened.audits for item in each.findings], planned)
         found = [*opened.findings, *found, *conflicts(opened.audits), *planned]
         return Audit(
             findings=in_order(found),
@@ -92,7 +91,17 @@ def _repair(audits: Sequence[StorageAudit], progress: Progress) -> None:
         each.findings = repair_storage(place, places, each.findings, progress)
 
 
-def _against(plan: SyncPlan, opened: Opened) -> list[Finding]:
-    source = opened.find(plan.source)
+def _planned(where: Where, opened: Opened, *, repair: bool, progress: Progress) -> list[Finding]:
+    """What is not as the plan wants it, and what became of that."""
+    plan = where.plan
+    source = opened.find(plan.source) if plan else None
+    if plan is None or source is None:
+        return []
     targets = [found for address in plan.targets if (found := opened.find(address))]
-    return list(against_plan(plan, source, targets)) if source else []
+    before = list(against_plan(plan, source, targets))
+    if not repair:
+        return before
+    refused = bring_about(plan, where.config, before, progress)
+    for each in targets if refused else ():
+        each.look_again_at_tags()
+    return what_became(before, list(against_plan(plan, source, targets)) if refused else before, refused)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
-from hoist.auditing.contents import Held, look_at, look_at_tag, look_at_unlisted, unreadable
+from hoist.auditing.contents import Held, look_at, look_at_tag, look_at_unlisted, names_what_is_there, unreadable
 from hoist.auditing.finding import Finding, Looked
 from hoist.auditing.protection import check_protection
 from hoist.auditing.reading import Reading
@@ -83,6 +84,14 @@ class StorageAudit:
 
         self._trying("its files", take)
         self._read_bytes = reading.read_bytes
+
+    def look_again_at_tags(self) -> None:
+        """What became of stale tags, after versions have come."""
+        for place, item in enumerate(self.findings):
+            name, _, tag = item.what.rpartition(":")
+            with suppress(HoistError):
+                if item.kind == "stale-tag" and names_what_is_there(self.storage, name, tag):
+                    self.findings[place] = item.mended()
 
     def _trying(self, what: str, action: Callable[[], Iterable[Finding]]) -> None:
         try:
