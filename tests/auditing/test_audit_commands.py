@@ -127,7 +127,7 @@ def killed_repairs(user: User, break_it: Callable[[], None], state: Callable[[],
         break_it()
         before = state()
         ended = user.tries(
-            "audit", "here", "far", "--whole", "--repair", "--quiet", kill=took * chance.uniform(0.3, 1.1)
+            "audit", "here", "far", "--whole", "--repair", "--quiet", kill=took * chance.uniform(0.2, 0.8)
         )
         now = state()
         assert now.keys() <= whole.keys()
