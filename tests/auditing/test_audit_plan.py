@@ -11,7 +11,7 @@ import pytest
 from auditing_making import flip, folders, told
 
 import hoist
-from hoist.config import Config
+from hoist.config import Config, StorageConfig
 from hoist.errors import UsageError
 from makers import noise, write_files
 
@@ -138,3 +138,23 @@ def test_which_plan(config: Config, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text('[sync.own]\nfrom = "./a"\nto = ["./c"]\n')
     done = hoist.audit(str(tmp_path / "plan.toml"), config=two)
     assert (done.plan, [each.versions for each in done.storages]) == ("own", [2, 0])
+
+
+def test_a_logical_storage_is_its_members(config: Config, tmp_path: Path) -> None:
+    """What one of them lacks or has damaged is not made up for by another."""
+    logical = StorageConfig("models", "any://a,b", kind="any", members=(config.storages["a"], config.storages["b"]))
+    config = replace(config, storages={**config.storages, "models": logical})
+    hoist.copy("a//m/one:v1", "b", config=config)
+    flip(tmp_path / "a/m/one/v1/w.bin", 7)
+    found = hoist.audit("models", sample="whole", config=config)
+    assert [each.storage for each in found.storages] == ["a", "b"]
+    assert told(found) == [("damaged", "a", "m/one:v1/w.bin")]
+    assert hoist.audit("models", "b", sample="whole", repair=True, config=config).clean
+    from_it = planned(config, tmp_path, **{"from": "models", "to": ["c"]})
+    done = hoist.audit(config=from_it)
+    assert [each.storage for each in done.storages] == ["a", "b", "c"]
+    assert told(done) == [
+        ("missing", "c", "m/one:v1"),
+        ("missing", "c", "m/one:v2"),
+        ("stale-tag", "c", "m/one:stable"),
+    ]

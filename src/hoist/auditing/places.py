@@ -26,14 +26,16 @@ class Where:
 
 @dataclass(slots=True)
 class Opened:
-    """The storages that could be opened, and what is to be said of the others."""
+    """The storages that could be opened, and what is to be said of the others. `compared` are logical ones of a plan, whose
+    members are audited in their place."""
 
     audits: list[StorageAudit] = field(default_factory=list)
+    compared: list[StorageAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def find(self, address: str) -> StorageAudit | None:
         """The audit of the storage at an address; None if it could not be opened."""
-        return next((each for each in self.audits if each.config.address == address), None)
+        return next((each for each in [*self.audits, *self.compared] if each.config.address == address), None)
 
 
 def parse_places(given: Sequence[str], config: Config) -> Where:
@@ -46,17 +48,27 @@ def parse_places(given: Sequence[str], config: Config) -> Where:
         raise UsageError(f"{plans[0]} is a plan: audit it alone, or name storages only")
     if plans or (not given and config.plans):
         plan, reached = find_plan(plans[0] if plans else "", config)
-        return Where((plan.source, *plan.targets), plan, reached)
-    addresses = tuple(dict.fromkeys(given)) or tuple(sorted(config.storages))
-    if not addresses:
+        return Where(_members((plan.source, *plan.targets), reached), plan, reached)
+    named = given or sorted(config.storages)
+    if not named:
         raise UsageError("say which storages to audit: hoist.toml and HOIST_STORAGE_* name none")
-    return Where(addresses, None, config)
+    return Where(_members(named, config), None, config)
+
+
+def _members(addresses: Sequence[str], config: Config) -> tuple[str, ...]:
+    """The storages themselves: of a logical one its members, as each has bytes of its own. Raises StorageNotFound."""
+    found: list[str] = []
+    for address in addresses:
+        members = config.storage(address).members
+        found += [member.address for member in members] if members else [address]
+    return tuple(dict.fromkeys(found))
 
 
 def open_places(where: Where, stack: ExitStack) -> Opened:
     """Open all storages, to be closed with `stack`. One that cannot be had is a finding; what is no storage is raised."""
     opened = Opened()
-    for address in where.addresses:
+    roles = (where.plan.source, *where.plan.targets) if where.plan else ()
+    for address in dict.fromkeys([*where.addresses, *roles]):
         chosen = where.config.storage(address)
         try:
             storage, engine = connect(address, where.config)
@@ -67,5 +79,6 @@ def open_places(where: Where, stack: ExitStack) -> Opened:
             opened.findings.append(Finding("unreachable", "error", address, address, str(error), mend))
             continue
         stack.callback(storage.close)
-        opened.audits.append(StorageAudit(storage, chosen, where.config.environ, engine))
+        audit = StorageAudit(storage, chosen, where.config.environ, engine)
+        (opened.audits if address in where.addresses else opened.compared).append(audit)
     return opened
