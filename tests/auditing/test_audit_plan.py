@@ -18,9 +18,9 @@ from makers import noise, write_files
 FILES = {"w.bin": noise(100_000, 5)}
 
 
-def planned(config: Config, tmp_path: Path, name: str = "production", **fields: Any) -> Config:
-    """The same configuration with a plan from `a` to `b` and `c`."""
-    table = {"from": "a", "to": ["b", "c"], "_from": "hoist.toml", "_base": str(tmp_path), **fields}
+def planned(config: Config, tmp_path: Path, name: str = "production", source: str = "a", **fields: Any) -> Config:
+    """The same configuration with a plan from `source` to `b` and `c`."""
+    table = {"from": source, "to": ["b", "c"], "_from": "hoist.toml", "_base": str(tmp_path), **fields}
     return replace(config, plans={**config.plans, name: table})
 
 
@@ -150,7 +150,7 @@ def test_a_logical_storage_is_its_members(config: Config, tmp_path: Path) -> Non
     assert [each.storage for each in found.storages] == ["a", "b"]
     assert told(found) == [("damaged", "a", "m/one:v1/w.bin")]
     assert hoist.audit("models", "b", sample="whole", repair=True, config=config).clean
-    from_it = planned(config, tmp_path, **{"from": "models", "to": ["c"]})
+    from_it = planned(config, tmp_path, source="models", to=["c"])
     done = hoist.audit(config=from_it)
     assert [each.storage for each in done.storages] == ["a", "b", "c"]
     assert told(done) == [
