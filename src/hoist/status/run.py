@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Thread
 
 from hoist.config import Config, load_config
 from hoist.errors import UsageError
@@ -18,6 +18,7 @@ from hoist.sync.plan import SyncPlan
 
 LIMIT_SECONDS = 15.0
 SAMPLE_SECONDS = 1.0
+_METER_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,17 @@ class Observer:
         at, began = time.time(), time.monotonic()
         until = began + self._options.limit_seconds
         # What was read between two looks: what a look itself reads is nobody's load.
-        before = self._sampled(list(self._samples))
+        before = _sampled(list(self._samples))
         readings = {meter: reading(meter, self._samples[meter], sample) for meter, sample in before.items()}
         looks = self._begin()
         for look in looks:
             look.wait(until, stop)
         meters = {look.address: look.meters() for look in looks}
         everything = list(dict.fromkeys(meter for each in meters.values() for meter in each))
-        self._samples = self._sampled(everything)
+        self._samples = _sampled(everything)
         if fresh := [meter for meter in self._samples if meter not in readings]:
             stop.wait(self._options.sample_seconds)
-            again = self._sampled(fresh)
+            again = _sampled(fresh)
             readings |= {meter: reading(meter, self._samples[meter], sample) for meter, sample in again.items()}
             self._samples |= again
         found = tuple(look.status(_told(meters[look.address], readings)) for look in looks)
@@ -126,9 +127,22 @@ class Observer:
         wish = Wish(self._subject.config, self._sizes, options.probe, options.metrics_of.get(address, ()))
         return Look(address, wish, options.limit_seconds)
 
-    def _sampled(self, meters: Sequence[Meter]) -> dict[Meter, Sample]:
-        found = ((meter, meter.sample()) for meter in meters)
-        return {meter: sample for meter, sample in found if sample}
+
+def _sampled(meters: Sequence[Meter]) -> dict[Meter, Sample]:
+    """All at one time; one that does not answer is left behind."""
+    found: dict[Meter, Sample] = {}
+
+    def sample(meter: Meter) -> None:
+        if (now := meter.sample()) is not None:
+            found[meter] = now
+
+    threads = [Thread(target=sample, args=(meter,), name="hoist-status-meter", daemon=True) for meter in meters]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _METER_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(found)
 
 
 def _told(meters: Sequence[Meter], readings: Mapping[Meter, Reading | None]) -> list[Reading]:
