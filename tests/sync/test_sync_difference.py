@@ -78,49 +78,45 @@ def test_a_copy_of_the_source_is_in_step_but_for_what_the_source_lacks_itself(
     assert not found.conflicts
 
 
-@given(plans(), states(), states())
-def test_what_is_done_needs_no_second_time(p: SyncPlan, source: StorageState, target: StorageState) -> None:
-    first = difference(p, source, target)
-    second = difference(p, source, done(first, source, target))
+@given(plans(), states(), states(), st.floats(-1e6, 1e6))
+def test_of_any_two_storages(p: SyncPlan, source: StorageState, target: StorageState, off: float) -> None:
+    found = difference(p, source, target)
+    then = done(found, source, target)
+    needs_no_second_time(p, source, found, then)
+    loses_nothing(p, source, target, found, then)
+    leaves_no_tag_without_its_version(p, found, then)
+    # The clock of a target has no say.
+    lies = {each: replace(seen, published=off - seen.published) for each, seen in target.versions.items()}
+    assert difference(p, source, replace(target, versions=lies)) == found
+
+
+def needs_no_second_time(p: SyncPlan, source: StorageState, first: Difference, then: StorageState) -> None:
+    second = difference(p, source, then)
     assert not second.changes
     assert (second.conflicts, second.stuck) == (first.conflicts, first.stuck)
     assert set(second.doubts) <= set(first.doubts)
 
 
-@given(plans(), states(), states())
-def test_nothing_is_lost_and_nothing_is_written_over(p: SyncPlan, source: StorageState, target: StorageState) -> None:
-    found = difference(p, source, target)
-    then = done(found, source, target)
+def loses_nothing(
+    p: SyncPlan, source: StorageState, target: StorageState, found: Difference, then: StorageState
+) -> None:
+    # Nothing is written over.
     assert not set(found.bring) & target.versions.keys()
     for each in found.remove:
         # The source has the same, and no tag of the target names it.
         assert source.versions[each].same(target.versions[each])
         assert all((tag.name, tag.label) != (each.name, each.label) for tag in then.tags.values())
     assert p.prune or not (found.remove or found.untag)
+    assert set(found.extra) <= target.versions.keys() - source.versions.keys()
+    assert not set(found.extra) & set(found.remove)
 
 
-@given(plans(), states(), states())
-def test_tags_that_are_moved_lead_somewhere(p: SyncPlan, source: StorageState, target: StorageState) -> None:
-    found = difference(p, source, target)
-    then = done(found, source, target)
+def leaves_no_tag_without_its_version(p: SyncPlan, found: Difference, then: StorageState) -> None:
     for each in found.retag:
         there = Version(each.tag.name, each.tag.label)
         assert there in then.versions
         assert there not in (*found.conflicts, *found.doubts, *found.remove)
         assert p.keeps_tag(each.tag.name, each.tag.tag)
-
-
-@given(plans(), states(), states(), st.floats(-1e6, 1e6))
-def test_the_clock_of_a_target_has_no_say(p: SyncPlan, source: StorageState, target: StorageState, off: float) -> None:
-    lies = {each: replace(seen, published=off - seen.published) for each, seen in target.versions.items()}
-    assert difference(p, source, replace(target, versions=lies)) == difference(p, source, target)
-
-
-@given(plans(), states(), states())
-def test_what_only_the_target_has_stays(p: SyncPlan, source: StorageState, target: StorageState) -> None:
-    found = difference(p, source, target)
-    assert set(found.extra) <= target.versions.keys() - source.versions.keys()
-    assert not set(found.extra) & set(found.remove)
 
 
 def test_of_each_model_the_newest_by_the_clock_of_the_source_come_and_what_is_tagged() -> None:

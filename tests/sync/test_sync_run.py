@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hoist.errors import Conflict, PermissionDenied, StorageNotFound, StorageUna
 from hoist.read.connect import connect
 from hoist.read.engine import Engine
 from hoist.storage.base import Storage, Version
+from hoist.storage.seen import Seen
 from hoist.storage.wrap import Counting, EventualListing, Faulty, Wrapper
 from hoist.sync import run
 from makers import noise
@@ -217,6 +219,44 @@ def test_one_that_refuses_is_given_up_and_the_rest_goes_on(
     assert asked[0].calls["begin"] <= 4
     assert "set_tag" not in asked[0].calls
     in_step(directories, "eu", "ap")
+
+
+def test_one_that_does_not_answer_comes_after_the_others(directories: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
+    directories.publish("eu//m:v1", b"1", tags=["stable"])
+    monkeypatch.setattr(run, "_PATIENCE_SECONDS", 0.1)
+
+    class Late(Wrapper):
+        """It shows what it has once the other target is in step, and not before."""
+
+        def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+            until = time.monotonic() + 30
+            while directories.state("ap") != directories.state("eu") and time.monotonic() < until:
+                time.sleep(0.05)
+            return self.inner.seen_versions(name)
+
+    wrapped(monkeypatch, {"us": Late})
+    us, ap = directories.sync().targets
+    assert us.in_step
+    assert ap.in_step
+    in_step(directories)
+
+
+def test_one_version_that_cannot_be_had_now_does_not_keep_the_others(
+    directories: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        directories.publish(f"eu//m:v{number}", bytes([number]), tags=[f"t{number}"])
+
+    class Sick(Wrapper):
+        def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+            if version.label == "v0":
+                raise StorageUnavailable("this one object is not to be had")
+            return self.inner.read_blob(version, digest, size)
+
+    wrapped(monkeypatch, {"eu": Sick})
+    for target in directories.sync().targets:
+        assert [problem.what for problem in target.problems] == ["m:v0"]
+        assert directories.state(target.storage)[1] == {"m:t1": "v1", "m:t2": "v2"}
 
 
 def test_passing_faults_of_all_sides_and_a_second_run_ends_it(

@@ -30,6 +30,8 @@ OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
 Content = Callable[[int, memoryview], None]
 """Fills memory with a file's bytes from an offset."""
+Neighbours = Callable[[FileEntry], Content]
+"""The same of other files of the version."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,13 +72,15 @@ class Traits:
 
     `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
     well, to begin with; `most_connections`: how many to try, if more bring more. `packs`: each request is dear, so that
-    small files are packed when they are published.
+    small files are packed when they are published. `gives_up`: a read heeds `storage/limits.py`, or never waits for
+    anything but this machine.
     """
 
     request_bytes: int = 8 << 20
     connections: int = 8
     most_connections: int = 16
     packs: bool = False
+    gives_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ class Storage(ABC):
     address: str
     """How the user named it: for messages; holds no secret."""
     kind: str
-    """`image`, `nas`, `oss` or `accl`."""
+    """`image`, `nas`, `oss` or `accl`; `any` for several as one."""
     traits: Traits
 
     @abstractmethod
@@ -193,6 +197,11 @@ class Storage(ABC):
         from hoist.storage.seen import read_seen
 
         return read_seen(self, (pair for pair in self.dated_versions() if name in ("", pair[0].name)))
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+        """`seen_versions` and `tags` together. What a tag names was there before the tag: tags are looked at first."""
+        tags = list(self.tags(name))
+        return self.seen_versions(name), tags
 
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
@@ -303,6 +312,46 @@ class Storage(ABC):
         """Delete it, after looking again; False if it is in use by now."""
         raise StorageUnsupported(f"{self.address} cannot tell what killed publishes have left")
 
+    def unlisted(self) -> Mapping[Version, str]:
+        """What listings have left out so far because it could not be read, and why: a version, a tag, or somebody else's."""
+        return {}
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        """What lies under a version's label by the storage's own word, files that no manifest names too: the size in bytes
+        by path. None where that cannot be told without reading."""
+        return None
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        """Write over a file of a version that is damaged or missing, with `content`: verified bytes. Atomic: a killed one
+        leaves what was there. Other versions that share its bytes by a link keep what they have. `neighbours` gives the
+        files that can only be written together with it, by default as they are there.
+
+        Raises Conflict if the version is gone or another by now, StorageUnsupported where nothing can be written over,
+        and what `content` does.
+        """
+        raise self._unrestorable(version)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        """As `restore_file`, with another file of this storage, whose bytes were just verified, moving none; False if it
+        cannot."""
+        return False
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        """Write over the config or the block table of a version. Raises Conflict if its manifest names no such document,
+        StorageUnsupported."""
+        raise self._unrestorable(version)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        """Write over a manifest that cannot be read. Raises Conflict if it can, or is gone; StorageUnsupported."""
+        raise self._unrestorable(version)
+
+    def _unrestorable(self, version: Version) -> StorageUnsupported:
+        return StorageUnsupported(
+            f"{self.address} writes nothing over what it has: remove {version} there and copy it again"
+        )
+
     @abstractmethod
     def exclusive(self) -> bool:
         """Whether two publishers of one version cannot both win here; False where conditional writes are ignored."""
@@ -328,6 +377,10 @@ class Storage(ABC):
         except (VersionNotFound, PermissionDenied) as refused:
             # Who may not list a bucket is refused what is not there, as if it were a secret: the tag may be.
             tag = self._tag_instead(reference, label, refused)
+        return self._tagged(reference, tag)
+
+    def _tagged(self, reference: Reference, tag: Tag) -> tuple[Version, Manifest]:
+        """The version that a tag names, and its manifest."""
         if not tag.label:
             raise Damaged(f"the tag {reference} in {self.address} is damaged: set it again with hoist tag")
         version = Version(tag.name, tag.label)

@@ -23,7 +23,7 @@ from hoist.storage.tree import TreeStorage
 from hoist.storage.wire import Wire
 
 # Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing.
-TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, packs=True)
+TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, packs=True, gives_up=True)
 # The engine above retries for longer; this is for listings and writes.
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _WRITE_SECONDS = 300
@@ -74,6 +74,15 @@ def base_url(config: StorageConfig, environ: Mapping[str, str]) -> str:
     else:
         base = f"{config.endpoint or _azure(_azure_account(config, environ))}/{bucket}"
     return f"{base}/{prefix}" if prefix else base
+
+
+def presigner(config: StorageConfig, environ: Mapping[str, str]) -> Presigner | None:
+    """What signs requests about the bucket that the object store library makes none of; None where no keys are found, or
+    the store signs otherwise. Raises InvalidConfig."""
+    parts = urlsplit(config.url)
+    with translated(config.address):
+        signer = _OPENERS[parts.scheme](config, parts.netloc, parts.path.strip("/"), environ)[2]
+    return signer() if signer else None
 
 
 def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:

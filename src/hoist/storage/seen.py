@@ -36,6 +36,11 @@ class Seen:
         return True if self.md5 and self.md5 == other.md5 else None
 
 
+def md5_of(data: bytes) -> str:
+    """The MD5 of a manifest, in hexadecimal digits."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def md5_of_tag(etag: str | None) -> str:
     """The MD5 that an object's ETag is, as S3 has it for what was written in one piece; empty for any other."""
     found = _MD5.fullmatch(etag or "")
@@ -56,7 +61,7 @@ def read_seen(storage: Storage, versions: Iterable[tuple[Version, float]]) -> di
             return None
         except Damaged:
             return version, Seen(published)
-        return version, Seen(published, digest_of(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+        return version, Seen(published, digest_of(data), md5_of(data))
 
     wanted = list(versions)
     return dict(filter(None, for_each(read, wanted, _AT_ONCE))) if wanted else {}

@@ -28,7 +28,9 @@ from hoist.transfer.copy import Copied
 
 _LOOKS = 3
 # Whoever refuses one thing for these refuses the next: the rest waits for the next run.
-_FINAL = (StorageUnavailable, StorageNotFound, PermissionDenied, StorageUnsupported)
+_FINAL = (StorageNotFound, PermissionDenied, StorageUnsupported)
+# Of a storage that answers all the same, so many failures are taken for its objects'.
+_FAILURES = 3
 
 
 class Target:
@@ -42,6 +44,7 @@ class Target:
         self._lacks = set(difference.bring)
         self._held = set(difference.conflicts) | set(difference.doubts)
         self._down = self._full = False
+        self._failures = 0
         self._brought: list[Version] = []
         self._sent = self._copied = 0
         self._settled = 0
@@ -85,9 +88,12 @@ class Target:
 
     def failed(self, what: str, error: HoistError) -> None:
         """Something could not be done."""
+        passing = isinstance(error, StorageUnavailable)
+        lost = isinstance(error, _FINAL) or (passing and not self._answers())
         with self._lock:
             self._problems.append(Problem(what, error))
-            self._down = self._down or isinstance(error, _FINAL)
+            self._failures += passing
+            self._down = self._down or lost or self._failures >= _FAILURES
             self._full = self._full or isinstance(error, LocalError)
 
     def gone(self, version: Version) -> None:
@@ -185,6 +191,16 @@ class Target:
             self._settled += 1
             if moved:
                 self._tags.append(moved)
+
+    def _answers(self) -> bool:
+        """Whether the storage says anything at all now."""
+        try:
+            self.storage.find_tag("hoist", "anything")
+        except StorageUnavailable:
+            return False
+        except HoistError:
+            return True
+        return True
 
     def _ended_elsewhere(self, copied: Copied) -> bool:
         """Whether another run of the same plan was first."""

@@ -7,16 +7,18 @@ not tell whether two versions are one, their manifests are read.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from hoist.errors import HoistError
+from hoist.errors import HoistError, StorageUnsupported
 from hoist.parallel import for_each
 from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.seen import Seen, read_seen
 from hoist.sync.difference import Difference, difference
 from hoist.sync.plan import SyncPlan
 from hoist.sync.state import StorageState
+
+_FEW_NAMES = 8
 
 
 def observe(storage: Storage, plan: SyncPlan | None = None) -> StorageState:
@@ -57,16 +59,23 @@ def settle(storage: Storage, state: StorageState, versions: Collection[Version])
 
 
 def _look(storage: Storage, plan: SyncPlan | None) -> tuple[dict[Version, Seen], dict[tuple[str, str], Tag]]:
-    names = plan.only_names() if plan else None
-    # In this order: what a tag names was there before the tag, and a listing may be behind.
-    tags: dict[tuple[str, str], Tag] = {}
     versions: dict[Version, Seen] = {}
-    for name in names or ("",):
-        tags |= {(tag.name, tag.tag): tag for tag in storage.tags(name)}
-        versions |= storage.seen_versions(name)
-    if plan is not None:
-        tags = {key: tag for key, tag in tags.items() if plan.names_model(tag.name)}
-        versions = {version: seen for version, seen in versions.items() if plan.names_model(version.name)}
-    named = {Version(tag.name, tag.label) for tag in tags.values() if tag.label}
-    versions |= read_seen(storage, ((version, 0.0) for version in sorted(named - versions.keys())))
-    return versions, tags
+    tags: dict[tuple[str, str], Tag] = {}
+    for seen, named in _surveys(storage, plan):
+        versions |= {version: each for version, each in seen.items() if plan is None or plan.names_model(version.name)}
+        tags |= {(tag.name, tag.tag): tag for tag in named if plan is None or plan.names_model(tag.name)}
+    # A listing may be behind.
+    unlisted = {Version(tag.name, tag.label) for tag in tags.values() if tag.label} - versions.keys()
+    return versions | read_seen(storage, ((version, 0.0) for version in sorted(unlisted))), tags
+
+
+def _surveys(storage: Storage, plan: SyncPlan | None) -> list[tuple[Mapping[Version, Seen], Sequence[Tag]]]:
+    """All there is, in one go; or model by model, where the plan names few, or the storage does not list them."""
+    names = plan.only_names() if plan else None
+    if names is None or len(names) > _FEW_NAMES:
+        try:
+            return [storage.survey()]
+        except StorageUnsupported:
+            if names is None:
+                raise
+    return for_each(storage.survey, names, _FEW_NAMES)

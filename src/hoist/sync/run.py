@@ -21,8 +21,8 @@ from hoist.read.engine import Engine
 from hoist.storage.base import Storage, Version
 from hoist.sync.apply import Target
 from hoist.sync.bring import Bringer, measure
-from hoist.sync.difference import Difference, age
-from hoist.sync.observe import compare, observe
+from hoist.sync.difference import Difference, age, difference
+from hoist.sync.observe import compare, observe, settle
 from hoist.sync.plan import SyncPlan
 from hoist.sync.result import Lag, Problem, SyncResult, TargetResult
 from hoist.sync.state import StorageState
@@ -110,6 +110,10 @@ class _Run:
         group: Mapping[str, tuple[Storage, Future[StorageState]]],
     ) -> None:
         """Bring some targets into step together."""
+        states = [seeing.result() for _, seeing in group.values()]
+        doubts = {version for seen in states if seen.error is None for version in self._doubts(state, seen)}
+        # Once, whatever the number of targets that cannot be compared without it.
+        state = settle(source, state, doubts)
 
         def look(address: str) -> Difference | None:
             storage, seeing = group[address]
@@ -136,6 +140,9 @@ class _Run:
         self._apply(source, engine, list(targets.values()), versions, sizes)
         for address, target in targets.items():
             self._results[address] = replace(target.result(), lag=lag_of(target.lacks, target.tags_left, sizes, state))
+
+    def _doubts(self, source: StorageState, target: StorageState) -> Sequence[Version]:
+        return difference(self._plan, source, target).doubts
 
     def _apply(
         self,

@@ -41,15 +41,23 @@ class ImageStorage(ImageReader):
     def __init__(self, repositories: Repositories, prefix: str, kind: str) -> None:
         super().__init__(repositories, kind)
         self._prefix = prefix
+        self._unlisted: dict[Version, str] = {}
+
+    def unlisted(self) -> Mapping[Version, str]:
+        return dict(self._unlisted)
 
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
         yield from sorted(Version(model, tag) for model, tag, held in found if held.label == tag)
 
     def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        return self.survey(name)[0]
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
         # The images say which manifests they hold; nothing says when they were pushed.
         found = self._named(name)
-        return {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
+        versions = {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
+        return versions, [Tag(model, tag, held.label, held.digest) for model, tag, held in found if held.label != tag]
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         found = sorted(each for each in self._named(name) if each[2].label != each[1])
@@ -217,6 +225,8 @@ class ImageStorage(ImageReader):
 
     def _named(self, name: str) -> list[tuple[str, str, ImageVersion]]:
         """Each tag of all models, or of one, and the version that it means."""
+        for left_out in [each for each in self._unlisted if name in ("", each.name)]:
+            self._unlisted.pop(left_out, None)
         names = [name] if name else list(self._names())
         listed = for_each(lambda each: [(each, tag) for tag in self.labels(each)], names, SMALL_AT_ONCE)
         pairs = [pair for each in listed for pair in each]
@@ -233,8 +243,9 @@ class ImageStorage(ImageReader):
     def _meant(self, name: str, tag: str) -> ImageVersion | None:
         try:
             return _held(self.images.named(self.repository_of(name), tag).image, name, tag)
-        except (FileNotFound, Damaged):
+        except (FileNotFound, Damaged) as error:
             # Gone since it was listed, or nothing that Hoist can read: the others are listed all the same.
+            self._unlisted[Version(name, tag)] = str(error)
             return None
 
     def _refuse_others(self, version: Version, named: Named) -> ImageVersion:
