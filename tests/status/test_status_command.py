@@ -70,6 +70,19 @@ def test_a_table_and_a_document(user: User) -> None:
     assert (status.storages[0].versions, status.exit_code) == (1, 0)
 
 
+def test_of_a_logical_storage_its_members_are_shown(user: User) -> None:
+    with (user.home / "hoist.toml").open("a") as file:
+        file.write(
+            '[storage.models]\nkind = "any"\nmembers = ["us", "eu"]\n[sync.of-all]\nfrom = "models"\nto = ["us"]\n'
+        )
+    for words, shown in (((), ["eu", "us", "models"]), (("models",), ["us", "eu"]), (("of-all",), ["models", "us"])):
+        found = user.run("status", *words, "--sample", "0", "--json").json
+        assert [each["storage"] for each in found["storages"]] == shown
+    models, us = found["storages"]
+    assert (models["up"], models["versions"], models["reads"]) == (True, 1, [])
+    assert [lag["versions"] for lag in us["lags"]] == [1]
+
+
 def test_what_is_wrong_stands_below_and_is_the_code(user: User) -> None:
     (user.home / "us").rmdir()
     ended = user.tries("status", "--sample", "0")
@@ -118,7 +131,7 @@ def test_it_fits_the_terminal(user: User, columns: int) -> None:
     assert longest <= columns
     if columns < 100:
         assert lines[:3] == [lines[0], "  1 model, 1 version, 1 tag, 1.0 MiB", "  source"]
-        assert "  nobody knows whether it is in step" in lines
+        assert "  not known whether it is in step" in lines
     else:
         assert lines[0].startswith("STORAGE ")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 
 from hoist.config import Config, load_config
-from hoist.errors import UsageError
+from hoist.errors import HoistError, UsageError
 from hoist.status.look import Look, Wish
 from hoist.status.meters import Meter, Reading, Sample, reading
 from hoist.status.sizes import Sizes
@@ -43,7 +43,8 @@ class Subject:
 
 def subject_of(words: Sequence[str], config: Config | None = None) -> Subject:
     """What words mean: names of plans, files with one (`./production.toml`) and addresses of storages; none: all that are
-    configured. A lag is told by each plan whose source and target are both among them.
+    configured. Of a logical storage its members are meant. A lag is told by each plan whose source and target are both
+    among them.
 
     Raises InvalidConfig, UsageError where there is nothing to look at.
     """
@@ -56,17 +57,27 @@ def subject_of(words: Sequence[str], config: Config | None = None) -> Subject:
             plans.append(plan)
             addresses += [plan.source, *plan.targets]
         else:
-            addresses.append(word)
+            addresses += _members(word, config)
     if not plans:
         plans = [plan_of(name, config) for name in sorted(config.plans)]
     if not words:
-        addresses = sorted(config.storages) + [each for plan in plans for each in (plan.source, *plan.targets)]
+        addresses = [each for name in sorted(config.storages) for each in _members(name, config)]
+        addresses += [each for plan in plans for each in (plan.source, *plan.targets)]
     if not addresses:
         raise UsageError(
             "no storage is configured or named: add [storage.NAME] with its url to hoist.toml, or name one: "
             "hoist status /srv/models"
         )
     return Subject(tuple(dict.fromkeys(addresses)), tuple(plans), config)
+
+
+def _members(address: str, config: Config) -> list[str]:
+    """The storages themselves, as each has contents and troubles of its own. What is no storage, the look at it tells."""
+    try:
+        members = config.storage(address).members
+    except HoistError:
+        members = ()
+    return [member.address for member in members] or [address]
 
 
 class Observer:
