@@ -40,6 +40,7 @@ class StorageConfig:
     profile: str | None = None
     anonymous: bool = False
     accelerator: tuple[str, ...] = ()
+    require_signature: tuple[str, ...] = ()
     retry_seconds: float = 60.0
 
 
@@ -108,8 +109,10 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
             values[key] = _boolean(values[key], f"{label}: {key}")
     if "accelerator" in values:
         values["accelerator"] = _addresses(values["accelerator"], f"{label}: accelerator")
+    if "require_signature" in values:
+        values["require_signature"] = _signers(values["require_signature"], table.get("_keys", table.get("_base")), label)
     for key, value in values.items():
-        if key not in ("path_style", "anonymous", "accelerator") and not isinstance(value, str):
+        if key not in ("path_style", "anonymous", "accelerator", "require_signature") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
     for key in ("url", "endpoint"):
         try:
@@ -133,6 +136,21 @@ def _addresses(given: object, label: str) -> tuple[str, ...]:
         if not _SERVER.fullmatch(url):
             raise InvalidConfig(f"{label}: write http://HOST:PORT or https://HOST:PORT, not {url.rpartition('@')[2]!r}")
     return found
+
+
+def _signers(given: object, base: object, label: str) -> tuple[str, ...]:
+    """Public keys and identities, from a list or a text with commas; a path in a file is relative to that file."""
+    texts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidConfig(f"{label}: require_signature must be the path of a public key, IDENTITY@ISSUER, or a list of them")
+    found = [text.strip() for text in texts if text.strip()]
+    if not found:
+        raise InvalidConfig(f"{label}: require_signature names nobody: leave it out where no signature is wanted")
+    folder = Path(str(base)) if base else Path.cwd()
+    return tuple(
+        text if re.search("@https?://", text) else str(folder / local_path(text, f"{label}: require_signature"))
+        for text in dict.fromkeys(found)
+    )
 
 
 def local_path(text: str, label: str) -> Path:

@@ -16,7 +16,9 @@ from hoist.storage.image.opened import Image, Named
 from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
+from hoist.storage.image.signatures import drop_signatures, put_signature, signatures_of
 from hoist.storage.oci.repositories import Repositories
+from hoist.storage.signatures import check_digest
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
 _ASIDE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*-modelpack", re.DOTALL)
@@ -103,15 +105,22 @@ class ImageStorage(ImageReader):
             raise VersionNotFound(f"{self.address} has no tag {name}:{tag}")
         self.repositories.untag(self.repository_of(name), tag)
 
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        image, held = self.look_up(version)
+        check_digest(self.address, version, held.digest, digest)
+        put_signature(self.repositories, image, version, data)
+
     def remove(self, version: Version) -> None:
-        self.look_up(version)
+        image, _ = self.look_up(version)
         repository = self.repository_of(version.name)
+        signatures = signatures_of(self.repositories, image)
         try:
             self.repositories.delete_manifest(repository, self.repositories.manifest(repository, version.label).digest)
         except FileNotFound:
             raise VersionNotFound(f"{self.address} has no version {version}") from None
         finally:
             self.forget(version)
+        drop_signatures(self.repositories, image, signatures)
 
     def repository_of(self, name: str) -> str:
         """Where a model's versions lie."""
