@@ -34,6 +34,7 @@ LAYERS = (
     ("image",),
     ("fleet",),
     ("function",),
+    ("status",),
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
