@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         publish,
         pull,
         remove,
+        sign,
+        signature,
         start_fleet,
         tag,
         verify,
@@ -58,7 +60,7 @@ _HOMES = {
         ("collect", "copy", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
         "hoist.verbs",
     ),
-    **dict.fromkeys(("start_fleet", "warm"), "hoist.verbs"),
+    **dict.fromkeys(("sign", "signature", "start_fleet", "warm"), "hoist.verbs"),
     **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
 }
 
@@ -85,6 +87,8 @@ __all__ = [
     "pull",
     "remove",
     "safe_open",
+    "sign",
+    "signature",
     "start_fleet",
     "tag",
     "verify",

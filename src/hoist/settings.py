@@ -110,7 +110,9 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     if "accelerator" in values:
         values["accelerator"] = _addresses(values["accelerator"], f"{label}: accelerator")
     if "require_signature" in values:
-        values["require_signature"] = _signers(values["require_signature"], table.get("_keys", table.get("_base")), label)
+        values["require_signature"] = _signers(
+            values["require_signature"], table.get("_keys", table.get("_base")), label
+        )
     for key, value in values.items():
         if key not in ("path_style", "anonymous", "accelerator", "require_signature") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
@@ -142,7 +144,9 @@ def _signers(given: object, base: object, label: str) -> tuple[str, ...]:
     """Public keys and identities, from a list or a text with commas; a path in a file is relative to that file."""
     texts = given.split(",") if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidConfig(f"{label}: require_signature must be the path of a public key, IDENTITY@ISSUER, or a list of them")
+        raise InvalidConfig(
+            f"{label}: require_signature must be the path of a public key, IDENTITY@ISSUER, or a list of them"
+        )
     found = [text.strip() for text in texts if text.strip()]
     if not found:
         raise InvalidConfig(f"{label}: require_signature names nobody: leave it out where no signature is wanted")

@@ -22,7 +22,9 @@ def sign(version: str, manifest: Manifest, token: str | None) -> bytes:
     try:
         token = token or detect_credential()
         if not token:
-            raise UsageError("nobody says who signs: give an identity token as HOIST_IDENTITY_TOKEN, or sign in a CI job")
+            raise UsageError(
+                "nobody says who signs: give an identity token as HOIST_IDENTITY_TOKEN, or sign in a CI job"
+            )
         return package.sign_with(signing.Config().use_sigstore_signer(identity_token=token), version, manifest)
     except HoistError:
         raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from hoist.errors import InvalidConfig, UsageError
+from hoist.errors import InvalidConfig
 from hoist.model.manifest import Manifest
 from hoist.signing.keys import PublicKey, missing, public_key, read_key_file
 from hoist.signing.trust import Trusted
@@ -65,8 +66,9 @@ class KeylessSigner:
         return keyless.sign(version, manifest, self._token)
 
 
-def open_signer(key: str, *, password: str | None = None, token: str | None = None) -> Signer:
-    """The one who signs by the key in this file, or `sigstore`. Raises InvalidConfig, UsageError, LocalError.
+def open_signer(key: str, environ: Mapping[str, str]) -> Signer:
+    """The one who signs by the key in this file (its password in HOIST_SIGN_PASSWORD), or `sigstore` (who it is in
+    HOIST_IDENTITY_TOKEN). Raises InvalidConfig, LocalError.
 
     Everything that can be wrong with it is found now, and not behind hours of sending.
     """
@@ -76,16 +78,18 @@ def open_signer(key: str, *, password: str | None = None, token: str | None = No
     except ModuleNotFoundError:
         raise missing("signing", "model-signing", "sign") from None
     if key == KEYLESS:
-        return KeylessSigner(token)
-    if token:
-        raise UsageError(f"an identity token signs with --sign {KEYLESS}, not with a key")
+        return KeylessSigner(environ.get("HOIST_IDENTITY_TOKEN") or None)
     path = Path(key)
     data = read_key_file(path)
-    secret = password.encode() if password else None
+    secret = environ.get("HOIST_SIGN_PASSWORD", "").encode() or None
     try:
         private = load_pem_private_key(data, secret)
     except TypeError:
-        needs = "has a password: give it as HOIST_SIGN_PASSWORD" if not secret else "has no password: unset HOIST_SIGN_PASSWORD"
+        needs = (
+            "has a password: give it as HOIST_SIGN_PASSWORD"
+            if not secret
+            else "has no password: unset HOIST_SIGN_PASSWORD"
+        )
         raise InvalidConfig(f"the key {path} {needs}") from None
     except Exception as error:  # noqa: BLE001 whatever it raises, it is not the key that is wanted; its text may be of the key
         hint = ", or HOIST_SIGN_PASSWORD is not its password" if secret else ""

@@ -49,7 +49,9 @@ class Identity:
         """See Trusted. Asks Sigstore's servers for its own keys. Raises LocalError, StorageUnavailable."""
         from hoist.signing.keyless import why_not
 
-        return "it is by a key, and not by a certificate" if bundle.hint else why_not(bundle, self.identity, self.issuer)
+        return (
+            "it is by a key, and not by a certificate" if bundle.hint else why_not(bundle, self.identity, self.issuer)
+        )
 
 
 def is_identity(text: str) -> bool:
@@ -74,7 +76,9 @@ def hints_of(those: Sequence[Trusted]) -> list[str]:
     return hints if all(hints) else []
 
 
-def find_signer(version: str, where: str, manifest: Manifest, found: Sequence[bytes], those: Sequence[Trusted]) -> Trusted:
+def find_signer(
+    version: str, where: str, manifest: Manifest, found: Sequence[bytes], those: Sequence[Trusted]
+) -> Trusted:
     """Who of `those` has signed this version, by one of the signatures that were `found`; `version` is NAME:LABEL, `where`
     its storage's address. Raises Unsigned, which says why none of them will do."""
     wanted = statement_of(version, manifest)

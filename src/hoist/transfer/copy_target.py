@@ -24,7 +24,7 @@ from hoist.transfer.feed import Feed, Piece
 from hoist.transfer.moved import Moved
 from hoist.transfer.pack import Packer
 from hoist.transfer.sending import Sending
-from hoist.transfer.sign import carry_signatures
+from hoist.transfer.sign import carry_signatures, warn_unless_signed
 
 _SENDERS = 8
 _CLOSERS = 4
@@ -168,6 +168,7 @@ class Target:
                 self._publishing.put_blob(blob)
             self._publishing.commit(manifest)
         self.signatures = carry_signatures(signatures, self.storage, self.version, manifest.digest)
+        warn_unless_signed(self.storage, self.version, manifest)
         for tag in tags:
             self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest))
             self.tags += (tag,)

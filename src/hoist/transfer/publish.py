@@ -29,7 +29,7 @@ from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
 from hoist.transfer.pack import Kept, Packer, pack_limit, read_again
 from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
-from hoist.transfer.sign import sign_version
+from hoist.transfer.sign import sign_version, warn_unless_signed
 from hoist.transfer.stage import Stager
 
 _FILES_AT_ONCE = 4
@@ -93,6 +93,8 @@ def publish_version(
         run.let_go()
         raise
     signed = sign_version(storage, version, manifest, options.signer) if options.signer else None
+    if signed is None:
+        warn_unless_signed(storage, version, manifest)
     for tag in options.tags:
         storage.set_tag(Tag(version.name, tag, version.label, manifest.digest))
     return Published(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hoist.errors import Unsigned
+from hoist.errors import HoistWarning, Unsigned, UsageError
 from hoist.model.manifest import Manifest
+from hoist.read.signed import check_signed
 from hoist.signing.signer import Signer
-from hoist.signing.trust import find_signer
+from hoist.signing.trust import Trusted, find_signer, trusted
 from hoist.storage.base import Storage, Version
 
 
@@ -45,11 +47,40 @@ def carry_signatures(found: Sequence[bytes], target: Storage, version: Version, 
     return len(lacking)
 
 
-def _has(storage: Storage, version: Version, manifest: Manifest, signer: Signer) -> bool:
-    assert signer.public is not None
-    found = storage.signatures(version, [signer.public.hint])
+def find_signature(storage: Storage, version: Version, manifest: Manifest, names: Sequence[str]) -> bytes:
+    """The one signature that a version has; with `names` (see `trusted`) one that is good by one of them. Raises Unsigned,
+    UsageError where there are several and nobody is named."""
+    found = storage.signatures(version)
+    if names:
+        those = trusted(names)
+        who = find_signer(str(version), storage.address, manifest, found, those)
+        return next(data for data in found if _is_by(who, data, storage, version, manifest))
+    if not found:
+        raise Unsigned(f"{version} in {storage.address} has no signature: hoist sign LOCATION --key KEY.pem makes one")
+    if len(found) > 1:
+        raise UsageError(
+            f"{version} in {storage.address} has {len(found)} signatures: say by whom (--signed-by KEY.pub)"
+        )
+    return found[0]
+
+
+def warn_unless_signed(storage: Storage, version: Version, manifest: Manifest) -> None:
+    """Tell who brought a version that nobody will be able to open there. Raises what `check_signed` does but Unsigned."""
     try:
-        find_signer(str(version), storage.address, manifest, found, [signer.public])
+        check_signed(storage, version, manifest)
+    except Unsigned as error:
+        warnings.warn(HoistWarning(f"{error}: until then {storage.address} does not open it"), stacklevel=2)
+
+
+def _is_by(who: Trusted, data: bytes, storage: Storage, version: Version, manifest: Manifest) -> bool:
+    try:
+        find_signer(str(version), storage.address, manifest, [data], [who])
     except Unsigned:
         return False
     return True
+
+
+def _has(storage: Storage, version: Version, manifest: Manifest, signer: Signer) -> bool:
+    assert signer.public is not None
+    found = storage.signatures(version, [signer.public.hint])
+    return any(_is_by(signer.public, data, storage, version, manifest) for data in found)
