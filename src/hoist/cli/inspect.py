@@ -69,8 +69,8 @@ def _print(location: str, found: Inspection, tensors: bool, shared: bool) -> Non
     print(f"  digest   {found.manifest.digest}")
     print(f"  size     {show_size(found.manifest.size)} in {show_count(len(found.files), 'file')}")
     print(f"  tags     {', '.join(found.tags) or '-'}")
-    for item in found.signatures:
-        print(printable(f"  signed   {_signed(item)}"))
+    for signature in found.signatures:
+        print(printable(f"  signed   {_signed(signature)}"))
     print()
     _print_files(found.files)
     if tensors:

@@ -38,7 +38,7 @@ def add_to(root: Root) -> None:
         "signature",
         run_signature,
         "Get a version's signature out, for other programs",
-        about="It is a Sigstore bundle of OpenSSF model-signing: `model_signing verify` takes it for a folder that was pulled.",
+        about="A Sigstore bundle of OpenSSF model-signing: `model_signing verify` takes it for a folder that was pulled.",
         examples=("hoist signature nas//sd15/anything:v5 --signed-by release.pub > model.sig",),
     )
     add_location(parser)

@@ -1,4 +1,4 @@
-"""The file that holds a signature: a Sigstore bundle (v0.3, JSON) around a DSSE envelope, as model-signing writes it. Pure."""
+"""The file that holds a signature: a Sigstore bundle (v0.3) around a DSSE envelope, as model-signing writes it. Pure."""
 
 from __future__ import annotations
 

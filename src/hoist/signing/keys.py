@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _MOST_KEY_BYTES = 64 << 10
-_MEND = "make a pair: openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem; openssl ec -in KEY.pem -pubout -out KEY.pub"
+_MEND = "make one: openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem; openssl ec -in KEY.pem -pubout -out KEY.pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PublicKey:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """The public key in a PEM file. Raises InvalidConfig if there is none that can be used, LocalError without cryptography."""
+    """The public key in a PEM file. Raises InvalidConfig if it holds none that can be used, LocalError without a package."""
     data = read_key_file(path)
     try:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key

@@ -1,4 +1,4 @@
-"""The package model-signing, given a manifest in the place of a folder to hash. Imported by who signs, or trusts an identity."""
+"""The package model-signing, given a manifest in a folder's place. Imported only by who signs, or trusts an identity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hoist.signing.bundle import Bundle
 from hoist.signing.statement import serialization_of, signed_files, subject_of
 
 
-class _Hashed(hashing.Config):
+class _Hashed(hashing.Config):  # type: ignore[misc]
     """In the place of hashing: what the manifest says."""
 
     def __init__(self, found: signed.Manifest) -> None:

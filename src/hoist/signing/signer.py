@@ -85,12 +85,8 @@ def open_signer(key: str, environ: Mapping[str, str]) -> Signer:
     try:
         private = load_pem_private_key(data, secret)
     except TypeError:
-        needs = (
-            "has a password: give it as HOIST_SIGN_PASSWORD"
-            if not secret
-            else "has no password: unset HOIST_SIGN_PASSWORD"
-        )
-        raise InvalidConfig(f"the key {path} {needs}") from None
+        mend = "no password: unset HOIST_SIGN_PASSWORD" if secret else "a password: give it as HOIST_SIGN_PASSWORD"
+        raise InvalidConfig(f"the key {path} has {mend}") from None
     except Exception as error:  # noqa: BLE001 whatever it raises, it is not the key that is wanted; its text may be of the key
         hint = ", or HOIST_SIGN_PASSWORD is not its password" if secret else ""
         raise InvalidConfig(f"{path} is no private key in PEM{hint} ({type(error).__name__})") from None

@@ -130,9 +130,8 @@ def _documents(
     documents: dict[Version, list[ObjectInfo]],
 ) -> Iterator[Leftover]:
     """Documents of no version; also those that a publish which was taken over left beside the winner's."""
-    for version, infos in documents.items():
-        if version in committed:
-            infos = [info for info in infos if not layout.is_signature(info.key)]
+    for version, found in documents.items():
+        infos = [info for info in found if version not in committed or not layout.is_signature(info.key)]
         if version in claimed or (version in committed and len(infos) <= 2):
             continue
         try:

@@ -156,7 +156,10 @@ class Target:
     def finish(
         self, manifest: Manifest, documents: Sequence[bytes], signatures: Sequence[bytes], tags: Sequence[str]
     ) -> None:
-        """Wait for all files, make the version exist, bring its signatures, then move the tags. Raises Conflict, and what a storage may."""
+        """Wait for all files, make the version exist, bring its signatures, then move the tags.
+
+        Raises Conflict, and what a storage may.
+        """
         for end in self._ends:
             end.result()
         if self.error is not None:

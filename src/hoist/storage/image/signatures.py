@@ -1,4 +1,4 @@
-"""Signatures of versions in images: artifacts whose subject is the image, as cosign's are; of each the bundle is the one layer."""
+"""Signatures of versions in images: artifacts whose subject is the image, as cosign's are, with the bundle as their layer."""
 
 from __future__ import annotations
 
