@@ -1,4 +1,4 @@
-"""Signatures of versions in images: artifacts whose subject is the image, as cosign's are, with the bundle as their layer."""
+"""Signatures of versions in images: artifacts whose subject is the image, as those of cosign, of one layer: the bundle."""
 
 from __future__ import annotations
 
