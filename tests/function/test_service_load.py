@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-from prometheus import samples
 from serving import Answer, Served, publish_models
 
+from prometheus import samples
 from zygote import Zygote
 
 CLIENTS, EACH, ROOM = 200, 3, 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from openapi_spec_validator import validate
-from prometheus import samples
 
 from hoist.errors import (
     Busy,
@@ -19,6 +18,7 @@ from hoist.function.service import openapi
 from hoist.function.service.answers import error_response, refusal_of
 from hoist.function.service.metrics import Metrics
 from hoist.function.trace import Span, Trace, new_trace_id
+from prometheus import samples
 
 
 def test_metrics_are_what_prometheus_reads() -> None:

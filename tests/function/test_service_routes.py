@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from openapi_spec_validator import validate
-from prometheus import samples
 from serving import Served, answer_of, publish_models, wait_until, weights
 
+from prometheus import samples
 from zygote import Zygote
 
 MODELS = {"anything": 3, "pastelmix": 2, "chat": 1}

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Iterator, Mapping
 
 import pytest
-from prometheus import samples
 
 from hoist.errors import InvalidConfig, LocalError
 from hoist.expose import CONTENT_TYPE, exposition
 from hoist.status.service import StatusService, parse_listen
+from prometheus import samples
 
 ABOUT = {"storage_up": ("gauge", "whether it answers")}
 
