@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from signing_making import VERSION, Pair, make_pair, manifest_of, model_signing, with_payload
 
 from hoist.model.reference import parse_reference
 from hoist.progress import Progress
@@ -15,6 +14,7 @@ from hoist.signing.keys import read_public_key
 from hoist.signing.trust import find_signer, trusted
 from hoist.transfer.pull import pull_version
 from makers import memory_storage, opened, publish, write_files
+from signing_making import VERSION, Pair, make_pair, manifest_of, model_signing, with_payload
 
 FILES = {
     "config.json": b"{}",

@@ -5,6 +5,8 @@ No server of Sigstore's runs on a test machine, so that what is here was tried o
 
 from __future__ import annotations
 
+import re
+
 from hoist.errors import HoistError, StorageUnavailable, UsageError
 from hoist.model.manifest import Manifest
 from hoist.signing.bundle import Bundle
@@ -52,5 +54,6 @@ def why_not(bundle: Bundle, identity: str, issuer: str) -> str:
 
 
 def _failed(what: str, error: Exception, token: str | None) -> StorageUnavailable:
-    text = f"{type(error).__name__}: {error}"
+    # A proxy's URL may hold a password.
+    text = re.sub(r"//[^/@\s]+@", "//", f"{type(error).__name__}: {error}")
     return StorageUnavailable(f"{what} failed: {text.replace(token, '...') if token else text}")
