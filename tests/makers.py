@@ -59,6 +59,11 @@ def directory_storage(root: Path) -> TreeStorage:
     return TreeStorage(DirectoryObjects(root, str(root), TRAITS), "nas")
 
 
+def put_tag(storage: TreeStorage, name: str, tag: str, label: str, digest: str = "sha256:" + "0" * 64) -> None:
+    """A tag as it stands there, whether there is such a version or not."""
+    storage.objects.put(layout.tag_key(name, tag), layout.tag_document(label, digest))
+
+
 def put_version(storage: TreeStorage, files: Mapping[str, bytes], target: int, reference: Reference = V1) -> Manifest:
     """A version whose blocks are as small as a test likes; it bypasses the scan, not the publication."""
     tables = {path: blocks_of(data, target) for path, data in files.items()}

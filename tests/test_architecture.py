@@ -31,6 +31,8 @@ LAYERS = (
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
+    ("sync",),
+    ("rollout",),
     ("image",),
     ("fleet",),
     ("function",),

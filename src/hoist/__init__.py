@@ -10,6 +10,7 @@ Names are imported at their first use, so that `import hoist` stays quick.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 # typing's own constant costs more to import than all the rest of this module.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         cache_verify,
         collect,
         copy,
+        history,
         host_cache,
         inspect,
         list,
@@ -37,9 +39,13 @@ if TYPE_CHECKING:
         publish,
         pull,
         remove,
+        rollback,
+        rollout,
         sign,
         signature,
         start_fleet,
+        status,
+        sync,
         tag,
         verify,
         warm,
@@ -60,7 +66,9 @@ _HOMES = {
         ("collect", "copy", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
         "hoist.verbs",
     ),
-    **dict.fromkeys(("sign", "signature", "start_fleet", "warm"), "hoist.verbs"),
+    **dict.fromkeys(("sign", "signature", "status"), "hoist.verbs"),
+    **dict.fromkeys(("start_fleet", "sync", "warm"), "hoist.verbs"),
+    **dict.fromkeys(("history", "rollback", "rollout"), "hoist.verbs"),
     **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
 }
 
@@ -75,6 +83,7 @@ __all__ = [
     "collect",
     "copy",
     "doctor",
+    "history",
     "host_cache",
     "inspect",
     "list",
@@ -86,10 +95,14 @@ __all__ = [
     "publish",
     "pull",
     "remove",
+    "rollback",
+    "rollout",
     "safe_open",
     "sign",
     "signature",
     "start_fleet",
+    "status",
+    "sync",
     "tag",
     "verify",
     "warm",
@@ -108,6 +121,19 @@ def __getattr__(name: str) -> object:
         from hoist.errors import LocalError
 
         raise LocalError("loading tensors needs torch: pip install 'hoist[torch]'") from None
+
+
+class _House(type(sys)):  # type: ignore[misc]
+    """A verb's name stays the verb's, also where a package has the same one: `hoist.sync` is what to call, and
+    `from hoist.sync.plan import SyncPlan` works all the same."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOMES and isinstance(value, type(sys)):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _House
 
 
 def __dir__() -> list[str]:  # type: ignore[valid-type]

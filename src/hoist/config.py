@@ -5,6 +5,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
 `HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
 `HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE`,
 `HOIST_ACCELERATOR` and `HOIST_REQUIRE_SIGNATURE` apply.
+`HOIST_AUTHOR` is who moves tags, for their history; default: `user@host`.
 
     [storage.oss]
     url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
@@ -17,6 +18,10 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     anonymous = false
     accelerator = "http://accel:8080"   # or a list: where hoist accelerate runs; weights are read through it
     require_signature = "release.pub"   # or a list: no version is opened that none of these has signed
+
+    [storage.models]
+    kind = "any"                        # several storages as one: docs/any.md
+    members = ["eu", "us", "nas"]       # their names, in order of preference
 
     [engine]
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
@@ -32,6 +37,10 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     folder = "/var/cache/hoist"         # HOIST_CACHE: a folder, `memory`, `on`, `off`; default: ~/.cache/hoist/blocks
     size = "200GiB"                     # HOIST_CACHE_SIZE; default: half of what its disk has for it
 
+    [sync.production]                   # a plan for `hoist sync`: docs/sync.md
+    from = "eu"
+    to = ["us", "ap"]
+
     [facts]                             # what `hoist advise` takes instead of the facts that are shipped: docs/facts.md
     "function-compute.nas.performance.rate" = "900MB/s"
 """
@@ -39,6 +48,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import re
 import tomllib
@@ -58,7 +68,9 @@ from hoist.settings import (
     EngineConfig,
     StorageConfig,
     cache_variables,
+    is_any,
     local_path,
+    parse_any,
     parse_cache,
     parse_engine,
     parse_size,
@@ -70,6 +82,7 @@ __all__ = [
     "Config",
     "EngineConfig",
     "StorageConfig",
+    "author",
     "become",
     "config_files",
     "current_environ",
@@ -82,7 +95,7 @@ __all__ = [
 ]
 FILE_NAME = "hoist.toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_NAMED = ("url", "kind")
+_NAMED = ("url", "kind", "members")
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,8 @@ class Config:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache: CacheConfig = field(default_factory=CacheConfig)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tables `[sync.NAME]` as they stand: `hoist.sync.find` reads them. `_from` and `_base`: their file, its folder."""
 
     @property
     def cache_folder(self) -> Path:
@@ -110,7 +125,10 @@ class Config:
 
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
-        return replace(self._storage(address), retry_seconds=self.engine.retry_seconds)
+        found = self._storage(address)
+        seconds = self.engine.retry_seconds
+        members = tuple(replace(member, retry_seconds=seconds) for member in found.members)
+        return replace(found, retry_seconds=seconds, members=members)
 
     def _storage(self, address: str) -> StorageConfig:
         if address in self.storages:
@@ -141,39 +159,44 @@ def say(field_name: str, value: str) -> None:
     _SAID[field_name] = value
 
 
-def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+def load_config(
+    environ: Mapping[str, str] | None = None, folder: Path | None = None, also: Path | None = None
+) -> Config:
     """Read the configuration. Raises InvalidConfig, naming the file and the field.
 
-    `environ` and `folder` default to this process's environment and working folder.
+    `environ` and `folder` default to this process's environment and working folder; `also` is one file more, which wins.
     """
     env = current_environ() if environ is None else dict(environ)
     tables: dict[str, dict[str, Any]] = {}
     engine, cache = EngineConfig(), CacheConfig()
     facts: dict[str, Any] = {}
-    for path in _files(env, folder or Path.cwd()):
+    plans: dict[str, dict[str, Any]] = {}
+    for path in [*_files(env, folder or Path.cwd()), *([also] if also else [])]:
         document = _read(path)
-        for name, table in document.get("storage", {}).items():
-            if not isinstance(table, dict) or not _NAME.fullmatch(name):
-                raise InvalidConfig(f"{path}: [storage.{name}] must be a table with a lower-case name")
-            base = path.parent
-            tables[name] = {**table, "_from": str(path), "_base": str(base)}
+        tables |= _named(document, "storage", path)
+        plans |= _named(document, "sync", path)
         engine = parse_engine(engine, document.get("engine", {}), f"{path}: [engine]")
         facts |= document.get("facts", {})
         if "cache" in document:
             cache = parse_cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
     _override(tables, env)
-    storages = {
-        name: parse_storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
-    }
+    storages = _parse_storages(tables)
     for key in ENGINE_FIELDS:
         variable = f"HOIST_{key.upper()}"
         if variable in env:
             engine = parse_engine(engine, {key: env[variable]}, variable)
     engine = parse_engine(engine, _SAID, "the command line")
     cache = parse_cache(cache, cache_variables(env), "HOIST_CACHE", folder or Path.cwd())
-    found = Config(storages, engine, env, cache, facts)
+    found = Config(storages, engine, env, cache, facts, plans)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
+
+
+def _parse_storages(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, StorageConfig]:
+    logical = {name for name, table in tables.items() if is_any(table)}
+    where = {name: str(table.get("_from", "HOIST_STORAGE_")) for name, table in tables.items()}
+    found = {name: parse_storage(name, tables[name], where[name]) for name in tables if name not in logical}
+    return found | {name: parse_any(name, tables[name], where[name], found, logical) for name in sorted(logical)}
 
 
 def config_files(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> list[Path]:
@@ -195,6 +218,17 @@ def become(environ: Mapping[str, str], folder: str) -> None:
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
+
+
+def author() -> str:
+    """Who does what is noted in a tag's history: HOIST_AUTHOR, else `user@host`."""
+    if os.environ.get("HOIST_AUTHOR"):
+        return os.environ["HOIST_AUTHOR"]
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return f"{user}@{platform.node() or 'an unknown host'}"
 
 
 def sends_traces() -> bool:
@@ -226,12 +260,21 @@ def _read(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
-    unknown = set(document) - {"storage", "engine", "cache", "facts"}
+    unknown = set(document) - {"storage", "engine", "cache", "facts", "sync"}
     if unknown or not all(isinstance(table, dict) for table in document.values()):
         raise InvalidConfig(
-            f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [engine], [cache] and [facts]"
+            f"{path}: unknown {sorted(unknown)}; it has tables [storage.NAME], [sync.NAME], [engine], [cache] and [facts]"
         )
     return document
+
+
+def _named(document: Mapping[str, Any], kind: str, path: Path) -> dict[str, dict[str, Any]]:
+    """The tables `[KIND.NAME]` of a file, each with where it stands."""
+    tables = document.get(kind, {})
+    for name, table in tables.items():
+        if not isinstance(table, dict) or not _NAME.fullmatch(name):
+            raise InvalidConfig(f"{path}: [{kind}.{name}] must be a table with a lower-case name")
+    return {name: {**table, "_from": str(path), "_base": str(path.parent)} for name, table in tables.items()}
 
 
 def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None:

@@ -82,6 +82,7 @@ def left_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
 
 
+@pytest.mark.long
 def test_a_catalogue_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
     records = run_catalog(str(tmp_path), files=20, file_bytes=40 * MIB)
     steps = {record["step"]: record for record in records}
@@ -116,12 +117,14 @@ def test_a_catalogue_of_nothing_is_refused(tmp_path: Path, files: int, size: int
         run_catalog(str(tmp_path), files=files, file_bytes=size)
 
 
+@pytest.mark.long
 def test_small_files_are_measured_and_leave_nothing(tmp_path: Path) -> None:
     records = run_small_files(str(tmp_path), files=30)
     assert [record["step"] for record in records] == ["publish", "verify", "pull", "pull again", "remove"]
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.long
 def test_small_files_are_pulled_with_and_without_packs(tmp_path: Path) -> None:
     records = run_small_files(str(tmp_path), files=30, file_bytes=2000, pack_below=4096)
     by_step = {record["step"]: record for record in records}

@@ -47,6 +47,7 @@ def of(records: list[Record], work: str) -> list[Record]:
     return [record for record in records if record["work"] == work]
 
 
+@pytest.mark.long
 def test_a_switch_back_moves_nothing(records: list[Record]) -> None:
     found = of(records, "back")
     assert [(r["verified"], r["step"]) for r in found] == [
@@ -59,6 +60,7 @@ def test_a_switch_back_moves_nothing(records: list[Record]) -> None:
     assert all(record["cached_before"] == 1 for record in found if record["step"] == "first")
 
 
+@pytest.mark.long
 def test_a_fine_tune_moves_what_differs(records: list[Record]) -> None:
     (record,) = of(records, "sharing")
     assert 0 < record["different_bytes"] < record["size"]
@@ -68,6 +70,7 @@ def test_a_fine_tune_moves_what_differs(records: list[Record]) -> None:
     assert target.met is True and target.measured.startswith("1.0")
 
 
+@pytest.mark.long
 def test_both_ways_of_a_load_are_timed_in_turns(records: list[Record]) -> None:
     found = of(records, "overhead")
     assert Counter((r["storage"], r["step"]) for r in found) == {
@@ -76,6 +79,7 @@ def test_both_ways_of_a_load_are_timed_in_turns(records: list[Record]) -> None:
     assert all(r["fetched_bytes"] > 0.9 * r["size"] for r in found if r["step"] == "function")
 
 
+@pytest.mark.long
 def test_health_is_checked_while_loads_run(records: list[Record]) -> None:
     found = of(records, "health")
     assert [record["storage"] for record in found] == ["nas", "oss"]
@@ -85,6 +89,7 @@ def test_health_is_checked_while_loads_run(records: list[Record]) -> None:
         assert 0 < record["answered_p50_seconds"] <= record["answered_p99_seconds"] <= record["answered_max_seconds"]
 
 
+@pytest.mark.long
 def test_a_crowd_is_answered_or_refused(records: list[Record]) -> None:
     (record,) = of(records, "crowd")
     assert record["answered"] + record["refused"] == record["requests"] == 80 and record["failed"] == 0
@@ -95,6 +100,7 @@ def test_a_crowd_is_answered_or_refused(records: list[Record]) -> None:
     assert [target.met for target in function_targets([record])] == [True] * 3
 
 
+@pytest.mark.long
 def test_every_target_has_a_line(records: list[Record]) -> None:
     rows = target_rows(records)
     assert len(rows) == 2 + 1 + 2 + 2 + 3

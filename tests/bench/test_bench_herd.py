@@ -55,6 +55,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     return found
 
 
+@pytest.mark.long
 def test_each_storage_and_number_has_a_record_of_verified_loads(records: list[Record]) -> None:
     done = {(r["storage"], r["instances"]) for r in records}
     assert done == {(name, count) for name in WIDE for count in (1, 3)}, [r for r in records if "skipped" in r]
@@ -66,6 +67,7 @@ def test_each_storage_and_number_has_a_record_of_verified_loads(records: list[Re
         assert record["server_cpu_seconds"] >= 0 and record["instance_cpu_seconds"] > 0
 
 
+@pytest.mark.long
 def test_direct_readers_each_cost_the_origin_a_copy_and_a_cold_cache_one_in_all(records: list[Record]) -> None:
     for record in records:
         copies = record["origin_bytes"] / record["size"]
@@ -75,6 +77,7 @@ def test_direct_readers_each_cost_the_origin_a_copy_and_a_cold_cache_one_in_all(
             assert record["instances"] <= copies < 1.3 * record["instances"], record
 
 
+@pytest.mark.long
 def test_tables_targets_and_pictures_are_made_of_them(
     records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +97,7 @@ def test_tables_targets_and_pictures_are_made_of_them(
     assert len(again.read_text()) == len((tmp_path / "herd.svg").read_text())
 
 
+@pytest.mark.long
 def test_without_hosts_a_wrapper_shares_the_rate_and_the_record_says_so(tmp_path: Path) -> None:
     from conftest import require
 

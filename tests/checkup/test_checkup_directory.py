@@ -11,9 +11,9 @@ import pytest
 import hoist
 from hoist.checkup.disk import SAMPLE_BYTES
 from hoist.checkup.limits import cpu_limit, memory_limit
-from hoist.checkup.mounts import Mount, mount_of
 from hoist.checkup.report import Finding
 from hoist.config import Config
+from hoist.storage.mounts import Mount, mount_of
 from makers import files_below, write_files
 
 
@@ -103,10 +103,10 @@ not a line of it
 @pytest.mark.parametrize(
     ("folder", "mount"),
     [
-        ("/srv", Mount("/", "ext4", read_only=False)),
-        ("/mnt/models/sd15", Mount("/mnt/models", "xfs", read_only=False)),
-        ("/mnt/models2", Mount("/", "ext4", read_only=False)),
-        ("/mnt/with space", Mount("/mnt/with space", "fuse.ossfs", read_only=False)),
+        ("/srv", Mount("/", "ext4", False, "8:1", "/dev/sda1")),
+        ("/mnt/models/sd15", Mount("/mnt/models", "xfs", False, "0:42", "/dev/sdb")),
+        ("/mnt/models2", Mount("/", "ext4", False, "8:1", "/dev/sda1")),
+        ("/mnt/with space", Mount("/mnt/with space", "fuse.ossfs", False, "0:41", "ossfs")),
     ],
 )
 def test_mounts(tmp_path: Path, folder: str, mount: Mount) -> None:
@@ -118,7 +118,7 @@ def test_mounts(tmp_path: Path, folder: str, mount: Mount) -> None:
 def test_a_mount_that_only_reads(tmp_path: Path) -> None:
     table = tmp_path / "mountinfo"
     table.write_text("\n".join(_MOUNTS.splitlines()[:2]))
-    assert mount_of(Path("/mnt/models"), table) == Mount("/mnt/models", "nfs4", read_only=True)
+    assert mount_of(Path("/mnt/models"), table) == Mount("/mnt/models", "nfs4", True, "0:40", "nas:/models")
 
 
 @pytest.mark.parametrize(

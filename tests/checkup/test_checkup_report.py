@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hoist
-from hoist.checkup.report import Discretion, Group
+from hoist.checkup.report import Discreet, Group
 from hoist.config import Config
 from hoist.testing.servers import RadosgwServer
 from makers import SOURCE
@@ -106,7 +106,7 @@ def test_proxies_are_shown_without_their_users() -> None:
     ],
 )
 def test_discretion(text: str, shown: str) -> None:
-    hidden = Discretion({"AWS_SECRET_ACCESS_KEY": "TOPSECRETVALUE", "AWS_REGION": "us-east-1", "A_KEY": "short"})
+    hidden = Discreet({"AWS_SECRET_ACCESS_KEY": "TOPSECRETVALUE", "AWS_REGION": "us-east-1", "A_KEY": "short"})
     assert hidden.text(text) == shown
     cleaned = hidden.clean(Group(text).failed("name", text, text))
     assert (cleaned.group, cleaned.detail, cleaned.mend) == (shown, shown, shown)

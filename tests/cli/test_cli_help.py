@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_commands import SOURCE, Shell, directory_shell, write_safetensors
 
-HEAVY = ("torch", "numpy", "obstore", "rich", "http.client", "asyncio", "shtab", "blake3", "pathlib", "dataclasses", "cryptography")
+HEAVY = (
     "cryptography",
     "model_signing",
     "torch",

@@ -14,17 +14,17 @@ from hoist.errors import StorageUnavailable
 from hoist.model.reference import parse_reference
 from hoist.mount.filesystem import Absent, NeedsStorage, errno_of
 from hoist.mount.tree import Link
-from hoist.storage.base import Tag, Version
+from hoist.storage.base import Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty
-from makers import memory_storage, put_version
+from makers import memory_storage, put_tag, put_version
 
 
 @pytest.fixture
 def storage() -> TreeStorage:
     made = memory_storage()
     put_version(made, {"w.bin": bytes(10_000), "sub/a.txt": b"a"}, 4096)
-    made.set_tag(Tag("m/one", "stable", "v1", "sha256:" + "0" * 64))
+    put_tag(made, "m/one", "stable", "v1")
     return made
 
 

@@ -13,7 +13,7 @@ from hoist.read.version import OpenedVersion
 from hoist.storage import layout
 from hoist.storage.base import Tag, Version
 from hoist.storage.tree import TreeStorage
-from makers import V1, memory_storage, noise, opened, put_version
+from makers import V1, memory_storage, noise, opened, put_tag, put_version
 
 FILES = {"config.json": b"{}", "unet/model.safetensors": noise(3000), "vae/model.bin": noise(1000, 1)}
 VERSION = Version("m/one", "v1")
@@ -48,7 +48,7 @@ def test_by_tag_and_by_digest(storage: TreeStorage) -> None:
 
 
 def test_a_tag_whose_version_was_published_anew_is_refused(storage: TreeStorage) -> None:
-    storage.set_tag(Tag("m/one", "stable", "v1", "sha256:" + "0" * 64))
+    put_tag(storage, "m/one", "stable", "v1")
     with pytest.raises(VersionNotFound, match="points at"):
         opened(storage, parse_reference("m/one:stable"))
 

@@ -158,6 +158,8 @@ def test_tag_moved_meanwhile(objects: Interrupted, storage: Storage, tmp_path: P
     from hoist.storage.base import Tag
 
     tags = [Tag("sd15/any", "latest", label, small("one").digest) for label in ("v1", "v2", "v3")]
+    for label in ("v1", "v2", "v3"):
+        publish(storage, f"sd15/any:{label}", small("one"), tmp_path)
     storage.set_tag(tags[0])
     objects.before["swap", layout.tag_key("sd15/any", "latest")] = lambda: storage.set_tag(tags[1])
     with pytest.raises(Conflict, match="moved"):

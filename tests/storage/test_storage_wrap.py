@@ -11,7 +11,7 @@ from hoist.errors import HoistError, PermissionDenied, StorageUnavailable
 from hoist.storage.base import Storage, StoredFile, Tag
 from hoist.storage.memory import MemoryObjects
 from hoist.storage.tree import TreeStorage
-from hoist.storage.wrap import Counting, Faulty, Latency, Throttled, Wrapper
+from hoist.storage.wrap import Counting, EventualListing, Faulty, Latency, Throttled, Wrapper
 from hoist.testing.conformance.base import publish, read_file, ref, small, ver
 
 CONTENT = small("one")
@@ -39,6 +39,26 @@ def test_wrapper_looks_like_what_it_wraps(inner: Storage) -> None:
 
 def test_every_abstract_method_is_passed_on() -> None:
     assert all(name in vars(Wrapper) for name in Storage.__abstractmethods__)
+
+
+def test_a_listing_that_is_behind(inner: Storage, tmp_path: Path) -> None:
+    behind = EventualListing(inner)
+    publish(inner, "b:v1", CONTENT, tmp_path)
+    inner.set_tag(Tag("b", "latest", "v1", CONTENT.digest))
+    # Not listed, and there for who asks by name.
+    assert list(behind.versions()) == [*behind.seen_versions()] == [ver("a:v1")]
+    assert [*behind.versions("b"), *behind.tags(), *behind.seen_versions("b")] == []
+    assert behind.resolve(ref("b:latest"))[0] == ver("b:v1")
+    inner.remove(ver("a:v1"))
+    assert [version for version, _ in behind.dated_versions()] == [ver("a:v1")]
+    behind.catch_up()
+    assert list(behind.versions()) == [ver("b:v1")]
+    assert [tag.tag for tag in behind.tags("b")] == ["latest"]
+    inner.remove_tag("b", "latest")
+    assert list(behind.tags()) == []
+    soon = EventualListing(inner, 0.0)
+    publish(inner, "c:v1", CONTENT, tmp_path)
+    assert ver("c:v1") in soon.seen_versions()
 
 
 def test_counting(inner: Storage, tmp_path: Path) -> None:

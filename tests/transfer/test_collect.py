@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_staged_publish import big, killed_publish, uploads
 
 from hoist.errors import Conflict, UsageError
-from hoist.model.manifest import Manifest
+from hoist.model.manifest import Manifest, digest_of
 from hoist.storage import layout
 from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.memory import MemoryObjects
@@ -313,8 +313,10 @@ def test_a_file_that_is_being_written_is_left(tmp_path: Path) -> None:
     assert collect_storage(storage, grace_seconds=NOW, delete=True).deleted
     clean(storage)
     # The lock that writers share is no leftover.
-    storage.set_tag(Tag("a", "t", "v1", "sha256:0"))
-    storage.set_tag(Tag("a", "t", "v2", "sha256:0"))
+    publish(big(tmp_path / "small.bin", 10), storage, "a:v1")
+    publish(big(tmp_path / "small.bin", 11), storage, "a:v2")
+    for version in storage.versions("a"):
+        storage.set_tag(Tag("a", "t", version.label, digest_of(storage.read_manifest(version))))
     assert (tmp_path / "models/.hoist/tmp/lock").exists()
     assert not collect_storage(storage, grace_seconds=NOW, delete=True).found
 

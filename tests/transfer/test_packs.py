@@ -443,6 +443,7 @@ print(status("VmHWM") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_for_ten_thousand_files(tmp_path: Path) -> None:
     tile = noise(100_000)

@@ -1,4 +1,4 @@
-"""A relay before a server that counts what passes, in each direction: headers, bodies, all of it."""
+"""A relay before a server that counts what passes, in each direction: headers, bodies, all of it; and requests of HTTP."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Self
 
 _CHUNK_BYTES = 1 << 18
 _POLL_SECONDS = 0.05
+# Ends the first line of a request. In a body it would be counted too: ours are JSON, and small.
+_REQUEST = b" HTTP/1.1\r\n"
 
 
 class Relay:
@@ -22,7 +24,7 @@ class Relay:
         address, _, port = host.rpartition(":")
         self._target = (address, int(port))
         self._lock = Lock()
-        self._sent = self._received = 0
+        self._sent = self._received = self._requests = 0
         self._server = _Listener((address, 0), self)
 
     @property
@@ -36,6 +38,11 @@ class Relay:
         with self._lock:
             return self._sent, self._received
 
+    def requests(self) -> int:
+        """How many requests clients have sent so far."""
+        with self._lock:
+            return self._requests
+
     def carry(self, client: socket.socket) -> None:
         """Carry one connection to its end."""
         with socket.create_connection(self._target) as server:
@@ -45,11 +52,15 @@ class Relay:
             back.join()
 
     def _pump(self, source: socket.socket, target: socket.socket, sent: bool) -> None:
+        tail = b""
         with suppress(OSError):
             while data := source.recv(_CHUNK_BYTES):
                 with self._lock:
                     if sent:
                         self._sent += len(data)
+                        # A line may come in two pieces.
+                        self._requests += (tail + data).count(_REQUEST)
+                        tail = (tail + data)[-len(_REQUEST) + 1 :]
                     else:
                         self._received += len(data)
                 target.sendall(data)

@@ -13,6 +13,7 @@ from hoist.bench.herd_targets import herd_targets
 from hoist.bench.image_targets import image_targets
 from hoist.bench.mount_targets import mount_targets
 from hoist.bench.nfs_targets import nfs_targets
+from hoist.bench.sync_targets import sync_targets
 from hoist.bench.table import Record
 from hoist.bench.target import Target
 
@@ -40,6 +41,7 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
         nfs_targets,
         function_targets,
         copy_targets,
+        sync_targets,
     )
     for of in others:
         found += of(records)

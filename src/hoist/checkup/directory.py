@@ -14,9 +14,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from hoist.checkup.disk import SAMPLE_BYTES, Speed, large_file, read_speed, write_sample
-from hoist.checkup.mounts import mount_of
 from hoist.checkup.report import Finding, Group
 from hoist.storage import layout
+from hoist.storage.mounts import mount_of
 
 _LITTLE_SPACE = 2 << 30
 _NETWORK = ("nfs", "cifs", "smb3", "9p", "ceph", "lustre", "gpfs", "virtiofs")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hoist.storage.translate import redact
+from hoist.storage.discretion import Discretion
 
 Status = Literal["ok", "warning", "missing", "failed"]
 # The order in which a summary names them.
 STATUSES: tuple[Status, ...] = ("failed", "warning", "missing", "ok")
-# With a scheme before it, or with a password in it.
-_USER = re.compile(r"(?<=://)[^/@\s]+@|\b[^\s/@:]+:[^\s/@]+@")
-_QUERY = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"']+")
-_SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|SIGNATURE", re.I)
-# Shorter values are words that can stand in any message.
-_SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +70,8 @@ class Report:
         return sum(finding.status == status for finding in self.findings)
 
 
-class Discretion:
-    """Takes out of findings what nobody may read: users in URLs, signed queries, values of secret variables."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        found = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
-        # The longest first, so that one that is a part of another leaves no rest of it.
-        self._secrets = sorted((v for v in found if len(v) >= _SHORTEST_SECRET), key=len, reverse=True)
+class Discreet(Discretion):
+    """Takes out of findings what nobody may read."""
 
     def clean(self, finding: Finding) -> Finding:
         """The finding without secrets."""
@@ -97,10 +85,3 @@ class Discretion:
     def clean_all(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings without secrets."""
         return tuple(map(self.clean, findings))
-
-    def text(self, text: str) -> str:
-        """`text` without secrets."""
-        shown = redact(_QUERY.sub(r"\1?***", _USER.sub("***@", text)))
-        for secret in self._secrets:
-            shown = shown.replace(secret, "***")
-        return shown

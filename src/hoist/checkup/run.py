@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from hoist.checkup.caching import check_caching
 from hoist.checkup.machine import check_machine
-from hoist.checkup.report import Discretion, Finding, Group, Report
+from hoist.checkup.report import Discreet, Finding, Group, Report
 from hoist.checkup.storages import begin_storages
 from hoist.checkup.tools import check_tools
 from hoist.config import Config, config_files, current_environ, load_config
@@ -40,7 +40,7 @@ def doctor(
     local = [*check_machine(found), *check_caching(found), *check_tools(found.environ)]
     for check in checks:
         findings += check.result(until)
-    return Report(Discretion(found.environ).clean_all([*findings, *local]), time.monotonic() - began)
+    return Report(Discreet(found.environ).clean_all([*findings, *local]), time.monotonic() - began)
 
 
 def _configuration(config: Config, storages: Sequence[str], *, given: bool) -> Iterator[Finding]:

@@ -107,7 +107,9 @@ def _serve(settings: Settings, metrics_port: int | None) -> int:
     from contextlib import ExitStack
     from threading import Event
 
+    from hoist.accelerator.live import LiveAccelerator, noted
     from hoist.accelerator.run import Accelerator
+    from hoist.config import load_config
     from hoist.expose import MetricsServer
 
     stop, reload = Event(), Event()
@@ -124,6 +126,8 @@ def _serve(settings: Settings, metrics_port: int | None) -> int:
         if metrics_port is not None:
             server = MetricsServer(accelerator.metrics.text, metrics_port)
             stack.callback(server.close)
+            live = LiveAccelerator(str(settings.listen), server.port)
+            stack.enter_context(noted(load_config().runtime_folder, live))
             shown += f"; metrics at http://127.0.0.1:{server.port}/metrics"
         print(printable(shown), flush=True)
         accelerator.watch(stop, reload)

@@ -12,6 +12,7 @@ from hoist.cli import (
     compare_function,
     compare_images,
     compare_mounts,
+    compare_sync,
     herd,
     measure,
 )
@@ -45,6 +46,7 @@ def add_to(root: Root) -> None:
     compare_fleet.add_nfs(commands)
     compare_function.add_function(commands)
     compare_copy.add_copy(commands)
+    compare_sync.add_sync(commands)
     compare.add_profile(commands)
     compare.add_targets(commands)
     measure.add_table(commands)

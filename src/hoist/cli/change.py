@@ -21,11 +21,15 @@ def add_to(root: Root) -> None:
         "tag",
         run_tag,
         "Give a version another, movable name",
-        about="A tag that exists is moved; where the storage can, by compare-and-swap.",
-        examples=("hoist tag nas//sd15/anything:v5 stable",),
+        about="A tag that exists is moved; where the storage can, by compare-and-swap. hoist history shows its moves.",
+        examples=(
+            "hoist tag nas//sd15/anything:v5 stable",
+            "hoist tag nas//sd15/anything:v5 stable --note 'ticket 81'",
+        ),
     )
     add_location(parser)
     parser.add_argument("tag", metavar="TAG", help="the name, such as stable or latest")
+    parser.add_argument("--note", default="", metavar="TEXT", help="why, for the tag's history")
     add_json(parser)
     parser = root.add_verb(
         GROUP,
@@ -49,7 +53,7 @@ def run_tag(args: Namespace) -> int:
     """Set the tag."""
     from hoist.verbs import tag
 
-    made = tag(args.location, args.tag)
+    made = tag(args.location, args.tag, note=args.note)
     if args.json:
         print_json({"name": made.name, "tag": made.tag, "version": made.label, "digest": made.digest})
     else:

@@ -171,7 +171,8 @@ def completes(action: argparse.Action, what: str) -> None:
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
     *("bring", "sign", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
-    *("look", "trace", "cache", "change", "collect"),
+    *("look", "trace", "cache", "change", "collect", "sync", "rollout"),
+    "status",
     *("advise", "simulate", "facts", "report", "deploy", "bench", "doctor", "completion"),
 )
 

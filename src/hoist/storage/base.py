@@ -9,18 +9,22 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
+from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.staging import Staged, Staging
+
+if TYPE_CHECKING:
+    from hoist.storage.seen import Seen
 
 OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
@@ -66,13 +70,15 @@ class Traits:
 
     `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
     well, to begin with; `most_connections`: how many to try, if more bring more. `packs`: each request is dear, so that
-    small files are packed when they are published.
+    small files are packed when they are published. `gives_up`: a read heeds `storage/limits.py`, or never waits for
+    anything but this machine.
     """
 
     request_bytes: int = 8 << 20
     connections: int = 8
     most_connections: int = 16
     packs: bool = False
+    gives_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ class Storage(ABC):
     address: str
     """How the user named it: for messages; holds no secret."""
     kind: str
-    """`image`, `nas`, `oss` or `accl`."""
+    """`image`, `nas`, `oss` or `accl`; `any` for several as one."""
     traits: Traits
     required_signers: tuple[tuple[str, ...], ...] = ()
     """Who has to have signed a version that is opened here: of each group one, named as `require_signature` does."""
@@ -185,6 +191,17 @@ class Storage(ABC):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         """All versions, each with when it was published, in seconds since the epoch; 0 where that is not known."""
         return ((version, 0.0) for version in self.versions())
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        """All versions, or those of one model, each with by what its content is known again: as few requests as can be."""
+        from hoist.storage.seen import read_seen
+
+        return read_seen(self, (pair for pair in self.dated_versions() if name in ("", pair[0].name)))
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+        """`seen_versions` and `tags` together. What a tag names was there before the tag: tags are looked at first."""
+        tags = list(self.tags(name))
+        return self.seen_versions(name), tags
 
     @abstractmethod
     def tags(self, name: str = "") -> Iterator[Tag]:
@@ -261,16 +278,30 @@ class Storage(ABC):
         return None
 
     @abstractmethod
-    def set_tag(self, tag: Tag) -> None:
-        """Create or move a tag, by compare-and-swap where the storage has it. Raises Conflict if it moved meanwhile."""
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
+        """Create or move a tag, by compare-and-swap where the storage has it, and note the move in its history.
+
+        `before` is what the caller saw there (None: no such tag). Raises Conflict if something else stands there by now, and
+        VersionNotFound if the storage has no version of that label and digest, or it was removed meanwhile: then what stood
+        there before stands there again. A tag that is right already is left as it is, without a move.
+        """
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        """The last 100 moves of each tag of a model, or of one of them: by tag, the oldest first. A tag that was removed has
+        none. Empty where a storage keeps no history."""
+        return ()
 
     @abstractmethod
     def remove_tag(self, name: str, tag: str) -> None:
-        """Remove a tag. Raises VersionNotFound."""
+        """Remove a tag, and its history. Raises VersionNotFound."""
 
     @abstractmethod
-    def remove(self, version: Version) -> None:
-        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound."""
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
+        """Remove a version: its manifest first, so that it is gone at once. Raises VersionNotFound.
+
+        `unless_tagged`: raise Conflict, naming them, if it has tags. That is looked at when the removal is announced, so
+        that nobody gives it one meanwhile.
+        """
 
     def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
         """The signatures of a version, none of them believed: Sigstore bundles (`hoist.signing`); none where there are none.
@@ -322,6 +353,10 @@ class Storage(ABC):
         except (VersionNotFound, PermissionDenied) as refused:
             # Who may not list a bucket is refused what is not there, as if it were a secret: the tag may be.
             tag = self._tag_instead(reference, label, refused)
+        return self._tagged(reference, tag)
+
+    def _tagged(self, reference: Reference, tag: Tag) -> tuple[Version, Manifest]:
+        """The version that a tag names, and its manifest."""
         if not tag.label:
             raise Damaged(f"the tag {reference} in {self.address} is damaged: set it again with hoist tag")
         version = Version(tag.name, tag.label)

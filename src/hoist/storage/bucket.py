@@ -80,7 +80,8 @@ class BucketObjects:
         with translated(self.address, prefix):
             for page in obstore.list(self.store, prefix or None):
                 for meta in page:
-                    yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())
+                    modified = meta["last_modified"].timestamp()
+                    yield ObjectInfo(meta["path"], meta["size"], modified, meta["e_tag"] or "")
 
     def head(self, key: str) -> ObjectInfo:
         with translated(self.address, key):

@@ -22,7 +22,8 @@ _DROP_WAITS = (0.05, 0.2, 0.8)
 class Held:
     """A claim as it is stored. `clearing`: files of something else may still lie under the label.
 
-    `sealed`: when its holder went on to commit (seconds since the epoch), 0 before that.
+    `sealed`: when its holder went on to commit (seconds since the epoch), 0 before that. `removing`: the sign of whoever
+    removes the version, empty if nobody does.
     """
 
     digest: str
@@ -31,6 +32,7 @@ class Held:
     host: str
     sealed: int
     stamp: str | None
+    removing: str
 
 
 class Claimant:
@@ -95,6 +97,17 @@ class Claimant:
             return False
         return self._objects.swap(self._key, _encoded(self._document(clearing=True)), held.stamp)
 
+    def announce_removal(self, sign: str) -> bool:
+        """Hold the label of a version that is there, so that everybody sees that it is being removed; False if that was
+        somebody else's just now. An earlier removal, or the end of a publish of this content, gives way."""
+        held = self.held()
+        document = _encoded(self._document(clearing=True) | {"removing": sign})
+        if held is None:
+            return self._objects.create(self._key, document)
+        if not held.removing and held.digest != self._digest:
+            return False
+        return self._objects.swap(self._key, document, held.stamp)
+
     def held(self) -> Held | None:
         """The claim that is there."""
         try:
@@ -102,7 +115,7 @@ class Claimant:
         except FileNotFound:
             return None
         document = parse_document(found.data)
-        started, sealed = document.get("started"), document.get("sealed")
+        started, sealed, removing = (document.get(key) for key in ("started", "sealed", "removing"))
         return Held(
             digest=str(document.get("digest", "")),
             clearing=document.get("clearing") is True,
@@ -110,6 +123,7 @@ class Claimant:
             host=str(document.get("host", "an unknown host")),
             sealed=sealed if isinstance(sealed, int) else 0,
             stamp=found.stamp,
+            removing=removing if isinstance(removing, str) else "",
         )
 
     def is_committed(self) -> bool:

@@ -6,7 +6,7 @@ NAME/LABEL/PATH                             the files, as published
 .hoist/versions/NAME/LABEL/packs-HEX        the pack index of the manifest of that digest; optional, as packs are
 .hoist/versions/NAME/LABEL/pack-HEX         small files once more, one behind the other
 .hoist/versions/NAME/LABEL/signature-HEX    a signature of the version, by the key whose PEM has this SHA-256
-.hoist/tags/NAME/@TAG                       a tag
+.hoist/tags/NAME/@TAG                       a tag, with its history
 .hoist/claims/NAME/@LABEL                   a publish that has not finished
 .hoist/files/HEX/NAME/@LABEL                says that this version holds a large file, or a pack, of this digest
 .hoist/tmp/                                 a directory's own half-written files
@@ -17,9 +17,11 @@ No part of a name starts with '@': so the tag `sd15:any` does not stand where th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from hoist.model.manifest import FileEntry
 from hoist.storage.base import Version
+from hoist.storage.moves import TagMove, write_moves
 
 _HIDDEN = ".hoist/"
 VERSIONS = ".hoist/versions/"
@@ -86,9 +88,10 @@ def tag_key(name: str, tag: str) -> str:
     return f"{TAGS}{name}/@{tag}"
 
 
-def tag_document(label: str, digest: str) -> bytes:
-    """What lies there: the label of the version that the tag means, and the digest of its manifest."""
-    return json.dumps({"version": label, "digest": digest}, sort_keys=True).encode()
+def tag_document(label: str, digest: str, moves: Sequence[TagMove] = ()) -> bytes:
+    """What lies there: the label of the version that the tag means, the digest of its manifest, and how it came to that."""
+    history = {"moves": write_moves(moves)} if moves else {}
+    return json.dumps({"version": label, "digest": digest} | history, sort_keys=True).encode()
 
 
 def claim_key(version: Version) -> str:

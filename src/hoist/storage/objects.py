@@ -16,11 +16,13 @@ from hoist.storage.staging import Staged
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object: its key, its size in bytes, and when it was last written (seconds since the epoch)."""
+    """One object: its key, its size in bytes, when it was last written (seconds since the epoch), and what a listing
+    tells of its content (an ETag, or nothing)."""
 
     key: str
     size: int
     modified: float
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

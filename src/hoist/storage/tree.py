@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hoist.errors import Conflict, Damaged, FileNotFound, VersionNotFound
+from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, VersionNotFound
 from hoist.model.manifest import Manifest, digest_of
 from hoist.model.packs import may_have_packs
-from hoist.model.reference import is_label
 from hoist.storage import layout
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
-from hoist.storage.claim import Claimant, parse_document
+from hoist.storage.claim import Claimant
 from hoist.storage.leftovers import collect_leftover, find_leftovers
+from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
+from hoist.storage.removal import Removal
+from hoist.storage.seen import Seen, md5_of_tag, read_seen
 from hoist.storage.signatures import find_signatures, keep_signature
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
+from hoist.storage.tree_tags import TreeTags
+
+_ANNOUNCED_TIMES = 3
 
 
 class TreeStorage(Storage):
@@ -28,6 +34,7 @@ class TreeStorage(Storage):
         self.address = objects.address
         self.kind = kind
         self.traits = objects.traits
+        self._tags = TreeTags(objects)
 
     def versions(self, name: str = "") -> Iterator[Version]:
         keys = (info.key for info in self.objects.list(layout.VERSIONS + (f"{name}/" if name else "")))
@@ -39,22 +46,29 @@ class TreeStorage(Storage):
         infos = ((layout.version_of_manifest(info.key), info.modified) for info in self.objects.list(layout.VERSIONS))
         yield from sorted((version, modified) for version, modified in infos if version)
 
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        found: dict[Version, Seen] = {}
+        unsure: list[tuple[Version, float]] = []
+        for info in self.objects.list(layout.VERSIONS + (f"{name}/" if name else "")):
+            version = layout.version_of_manifest(info.key)
+            if version is None or name not in ("", version.name):
+                continue
+            md5 = md5_of_tag(info.etag)
+            if md5:
+                found[version] = Seen(info.modified, md5=md5)
+            else:
+                unsure.append((version, info.modified))
+        return found | read_seen(self, unsure)
+
     def tags(self, name: str = "") -> Iterator[Tag]:
-        keys = (info.key for info in self.objects.list(layout.TAGS + (f"{name}/" if name else "")))
-        found = (layout.version_of_tail(key.removeprefix(layout.TAGS)) for key in keys)
-        for each in sorted(each for each in found if each and name in ("", each.name)):
-            tag = self.find_tag(each.name, each.label)
-            if tag:
-                yield tag
+        return self._tags.all(name)
 
     def find_tag(self, name: str, tag: str) -> Tag | None:
-        try:
-            document = parse_document(self.objects.get(layout.tag_key(name, tag)).data)
-        except FileNotFound:
-            return None
-        label = str(document.get("version", ""))
-        # What is no label leads nowhere: it must not become a path.
-        return Tag(name, tag, label if is_label(label) else "", str(document.get("digest", "")))
+        held = self._tags.held(name, tag)
+        return held.tag if held else None
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        return self._tags.moves(name, tag)
 
     def read_manifest(self, version: Version) -> bytes:
         try:
@@ -106,32 +120,25 @@ class TreeStorage(Storage):
         resumed = Claimant(self.objects, version, digest).begin(replace=replace_unfinished)
         return TreePublication(self.objects, self.address, version, digest, resumed=resumed)
 
-    def set_tag(self, tag: Tag) -> None:
-        try:
-            self.objects.get(layout.manifest_key(Version(tag.name, tag.tag)))
-        except FileNotFound:
-            pass
-        else:
-            raise Conflict(f"{tag.name}:{tag.tag} is a version in {self.address}: a tag needs another name")
-        key = layout.tag_key(tag.name, tag.tag)
-        try:
-            stamp = self.objects.get(key).stamp
-        except FileNotFound:
-            stamp = None
-        if not self.objects.swap(key, layout.tag_document(tag.label, tag.digest), stamp):
-            raise Conflict(f"tag {tag.name}:{tag.tag} was moved by somebody else just now: look, then tag again")
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
+        self._tags.set(tag, before, note)
 
     def remove_tag(self, name: str, tag: str) -> None:
         if self.find_tag(name, tag) is None:
             raise VersionNotFound(f"{self.address} has no tag {name}:{tag}")
         self.objects.delete([layout.tag_key(name, tag)])
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         manifest = Manifest.parse(self.read_manifest(version))
         # A removal that is killed leaves a claim, by which the rest can be found.
-        claimant = Claimant(self.objects, version, manifest.digest)
-        claimant.seize(0.0)
+        removal = Removal(self.objects, version, manifest.digest)
+        if unless_tagged:
+            self._announce(removal, version)
+        else:
+            removal.announce()
         self.objects.delete([layout.manifest_key(version)])
+        if unless_tagged:
+            self._tags.heal(version)
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
         keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
@@ -141,7 +148,7 @@ class TreeStorage(Storage):
             if pack is not None or layout.is_signature(info.key):
                 keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
         self.objects.delete(keys)
-        claimant.drop()
+        removal.end()
 
     def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
         return find_signatures(self.objects, version, hints)
@@ -160,6 +167,24 @@ class TreeStorage(Storage):
 
     def close(self) -> None:
         self.objects.close()
+
+    def _announce(self, removal: Removal, version: Version) -> None:
+        """Announce a removal, and see then that no tag names the version. Raises Conflict."""
+        for _ in range(_ANNOUNCED_TIMES):
+            if not removal.announce():
+                break
+            try:
+                named = [tag.tag for tag in self.tags(version.name) if tag.label == version.label]
+                if named:
+                    names = ", ".join(named)
+                    raise Conflict(f"{version} in {self.address} has the tags {names}: move or remove them first")
+                if removal.holds():
+                    return
+            except BaseException:
+                with suppress(HoistError):
+                    removal.end()
+                raise
+        raise Conflict(f"somebody else publishes, tags or removes {version} in {self.address} just now: look again")
 
     def _refuse_tag(self, version: Version) -> None:
         if self.find_tag(version.name, version.label):

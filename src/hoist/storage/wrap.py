@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -12,6 +12,8 @@ from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
 from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.moves import ANY, TagMove, Whatever
+from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
 
 
@@ -38,6 +40,10 @@ class Wrapper(Storage):
     def dated_versions(self) -> Iterator[tuple[Version, float]]:
         self.before("versions", 0)
         return self.inner.dated_versions()
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        self.before("versions", 0)
+        return self.inner.seen_versions(name)
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         self.before("tags", 0)
@@ -101,17 +107,21 @@ class Wrapper(Storage):
         publication = self.inner.begin_ahead(version)
         return WrappedPublication(self, publication) if publication else None
 
-    def set_tag(self, tag: Tag) -> None:
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
         self.before("set_tag", 0)
-        self.inner.set_tag(tag)
+        self.inner.set_tag(tag, before=before, note=note)
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        self.before("tag_moves", 0)
+        return self.inner.tag_moves(name, tag)
 
     def remove_tag(self, name: str, tag: str) -> None:
         self.before("remove_tag", 0)
         self.inner.remove_tag(name, tag)
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         self.before("remove", 0)
-        self.inner.remove(version)
+        self.inner.remove(version, unless_tagged=unless_tagged)
 
     def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
         self.before("signatures", 0)
@@ -292,6 +302,49 @@ class Throttled(Wrapper):
             self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
             wait = self._free_at - time.monotonic()
         time.sleep(max(0.0, wait))
+
+
+class EventualListing(Wrapper):
+    """Lists what was there a while ago, as some object stores do: what is new is not listed yet, what was removed still is.
+    What is asked by its name is as it is now.
+
+    A listing is renewed when it is `seconds` old, or (None) only by `catch_up`.
+    """
+
+    def __init__(self, inner: Storage, seconds: float | None = None) -> None:
+        super().__init__(inner)
+        self._seconds = seconds
+        self._lock = Lock()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """List from now on what there is now."""
+        seen, dated = self.inner.seen_versions(), dict(self.inner.dated_versions())
+        tags = [(tag.name, tag.tag) for tag in self.inner.tags()]
+        with self._lock:
+            self._seen, self._dated, self._tags = seen, dated, tags
+            self._at = time.monotonic()
+
+    def versions(self, name: str = "") -> Iterator[Version]:
+        return (version for version, _ in self.dated_versions() if name in ("", version.name))
+
+    def dated_versions(self) -> Iterator[tuple[Version, float]]:
+        self._renew("versions")
+        return iter(sorted(self._dated.items()))
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        self._renew("versions")
+        return {version: seen for version, seen in self._seen.items() if name in ("", version.name)}
+
+    def tags(self, name: str = "") -> Iterator[Tag]:
+        self._renew("tags")
+        found = (self.inner.find_tag(*each) for each in self._tags if name in ("", each[0]))
+        return (tag for tag in found if tag)
+
+    def _renew(self, operation: str) -> None:
+        self.before(operation, 0)
+        if self._seconds is not None and time.monotonic() - self._at > self._seconds:
+            self.catch_up()
 
 
 class Faulty(Wrapper):

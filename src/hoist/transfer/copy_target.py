@@ -173,7 +173,7 @@ class Target:
         self.signatures = carry_signatures(signatures, self.storage, self.version, manifest.digest)
         warn_unless_signed(self.storage, self.version, manifest)
         for tag in tags:
-            self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest))
+            self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest), note="copy")
             self.tags += (tag,)
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ def publish_version(
     if signed is None:
         warn_unless_signed(storage, version, manifest)
     for tag in options.tags:
-        storage.set_tag(Tag(version.name, tag, version.label, manifest.digest))
+        storage.set_tag(Tag(version.name, tag, version.label, manifest.digest), note="publish")
     return Published(
         version=version,
         digest=manifest.digest,

@@ -31,5 +31,5 @@ def remove_reference(storage: Storage, reference: Reference, *, force: bool = Fa
         raise Conflict(f"{version} has the tags {names}: move or remove them first, or --force to remove them too")
     for tag in tags:
         storage.remove_tag(tag.name, tag.tag)
-    storage.remove(version)
+    storage.remove(version, unless_tagged=True)
     return version

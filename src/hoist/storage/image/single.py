@@ -9,6 +9,7 @@ from hoist.model.image.labels import ImageVersion
 from hoist.storage.base import Publication, Tag, Version
 from hoist.storage.image.opened import Image
 from hoist.storage.image.reading import ImageReader
+from hoist.storage.moves import ANY, Whatever
 from hoist.storage.oci.repositories import Repositories
 
 
@@ -43,13 +44,13 @@ class SingleImage(ImageReader):
     def begin(self, version: Version, digest: str, *, replace_unfinished: bool = False) -> Publication:
         raise self._read_only()
 
-    def set_tag(self, tag: Tag) -> None:
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
         raise self._read_only()
 
     def remove_tag(self, name: str, tag: str) -> None:
         raise self._read_only()
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         raise self._read_only()
 
     def _open(self) -> Image:

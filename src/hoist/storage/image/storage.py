@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from hoist.config import author
 from hoist.errors import Conflict, Damaged, FileNotFound, InvalidReference, VersionNotFound
 from hoist.model.image.labels import ImageVersion
 from hoist.model.reference import check_name, is_label
 from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.storage.base import Publication, Tag, Version
+from hoist.storage.image.history import (
+    check_free,
+    drop_history,
+    drop_orphans,
+    read_history,
+    without_histories,
+    write_history,
+)
 from hoist.storage.image.holders import Holders
 from hoist.storage.image.opened import Image, Named
 from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
 from hoist.storage.image.signatures import drop_signatures, put_signature, signatures_of
+from hoist.storage.moves import ANY, TagMove, Whatever, check_before, happened, move_of
 from hoist.storage.oci.repositories import Repositories
+from hoist.storage.seen import Seen
 from hoist.storage.signatures import check_digest
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
@@ -35,6 +47,15 @@ class ImageStorage(ImageReader):
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
         yield from sorted(Version(model, tag) for model, tag, held in found if held.label == tag)
+
+    def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
+        return self.survey(name)[0]
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+        # The images say which manifests they hold; nothing says when they were pushed.
+        found = self._named(name)
+        versions = {Version(model, tag): Seen(digest=held.digest) for model, tag, held in found if held.label == tag}
+        return versions, [Tag(model, tag, held.label, held.digest) for model, tag, held in found if held.label != tag]
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         found = sorted(each for each in self._named(name) if each[2].label != each[1])
@@ -61,6 +82,7 @@ class ImageStorage(ImageReader):
         return image, held
 
     def occupied(self, version: Version, *, replace_unfinished: bool = False) -> bool:
+        check_free(version.label)
         named = self.tagged(version.name, version.label)
         return named is not None and self._refuse_others(version, named) is not None
 
@@ -74,6 +96,7 @@ class ImageStorage(ImageReader):
 
     def is_done(self, version: Version, digest: str) -> bool:
         """Whether the version is there with this digest. Raises Conflict if something else has its label."""
+        check_free(version.label)
         named = self.tagged(version.name, version.label)
         if named is None:
             return False
@@ -84,34 +107,48 @@ class ImageStorage(ImageReader):
             )
         return True
 
-    def set_tag(self, tag: Tag) -> None:
-        version = Version(tag.name, tag.label)
-        named = self.tagged(tag.name, tag.label)
-        held = _held(named.image, tag.name, tag.label) if named else None
-        if named is None or held is None or (held.label, held.digest) != (tag.label, tag.digest):
-            raise VersionNotFound(f"{self.address} has no version {version} of {tag.digest}: a tag needs one to name")
-        before = self.tagged(tag.name, tag.tag)
-        if before is not None:
-            stands = _held(before.image, tag.name, tag.tag)
-            if stands is None:
-                raise Conflict(f"{tag.name}:{tag.tag} in {self.address} is another image: a tag needs another name")
-            if stands.label == tag.tag:
-                raise Conflict(f"{tag.name}:{tag.tag} is a version in {self.address}: a tag needs another name")
-        document = named.document
-        self.repositories.put_manifest(self.repository_of(tag.name), tag.tag, document.data, document.media_type)
+    def set_tag(self, tag: Tag, *, before: Tag | Whatever | None = ANY, note: str = "") -> None:
+        check_free(tag.tag)
+        named = self._named_version(tag)
+        stands = self.tagged(tag.name, tag.tag)
+        now = self._tag_of(tag, stands) if stands else None
+        check_before(self.address, tag, before, now)
+        if now == tag and stands and stands.document.digest == named.document.digest:
+            return
+        repository = self.repository_of(tag.name)
+        history = read_history(self.repositories, repository, tag.name, tag.tag)
+        moves = [*happened(history.moves, now), move_of(tag, now, time.time(), author(), note)]
+        write_history(self.repositories, repository, tag.tag, moves)
+        self.repositories.put_manifest(repository, tag.tag, named.document.data, named.document.media_type)
+        drop_history(self.repositories, repository, history.digest)
+        try:
+            self._named_version(tag)
+        except VersionNotFound:
+            self._put_back(tag, stands if now and self._has(Version(tag.name, now.label)) else None)
+            raise
+
+    def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
+        found = for_each(lambda each: self._moves(name, each), [tag] if tag else self.labels(name), _TAGS_AT_ONCE)
+        return [move for moves in found for move in moves]
 
     def remove_tag(self, name: str, tag: str) -> None:
         if self.find_tag(name, tag) is None:
             raise VersionNotFound(f"{self.address} has no tag {name}:{tag}")
-        self.repositories.untag(self.repository_of(name), tag)
+        repository = self.repository_of(name)
+        self.repositories.untag(repository, tag)
+        with suppress(Conflict):
+            drop_history(self.repositories, repository, read_history(self.repositories, repository, name, tag).digest)
 
     def add_signature(self, version: Version, digest: str, data: bytes) -> None:
         image, held = self.look_up(version)
         check_digest(self.address, version, held.digest, digest)
         put_signature(self.repositories, image, version, data)
 
-    def remove(self, version: Version) -> None:
+    def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         image, _ = self.look_up(version)
+        if unless_tagged and (named := [tag.tag for tag in self.tags(version.name) if tag.label == version.label]):
+            names = ", ".join(named)
+            raise Conflict(f"{version} in {self.address} has the tags {names}: move or remove them first")
         repository = self.repository_of(version.name)
         signatures = signatures_of(self.repositories, image)
         try:
@@ -121,6 +158,7 @@ class ImageStorage(ImageReader):
         finally:
             self.forget(version)
         drop_signatures(self.repositories, image, signatures)
+        drop_orphans(self.repositories, repository)
 
     def repository_of(self, name: str) -> str:
         """Where a model's versions lie."""
@@ -137,9 +175,54 @@ class ImageStorage(ImageReader):
         """All tags of a model's repository that may be Hoist's, in order."""
         return [
             tag
-            for tag in self.repositories.tags(self.repository_of(name))
+            for tag in without_histories(self.repositories.tags(self.repository_of(name)))
             if is_label(tag) and not _ASIDE.fullmatch(tag)
         ]
+
+    def _named_version(self, tag: Tag) -> Named:
+        """What has the version that a tag shall name. Raises VersionNotFound."""
+        named = self.tagged(tag.name, tag.label)
+        held = _held(named.image, tag.name, tag.label) if named else None
+        if named is None or held is None or (held.label, held.digest) != (tag.label, tag.digest):
+            version = Version(tag.name, tag.label)
+            raise VersionNotFound(f"{self.address} has no version {version} of {tag.digest}: a tag needs one to name")
+        return named
+
+    def _tag_of(self, tag: Tag, stands: Named) -> Tag:
+        """What stands where a tag shall be. Raises Conflict if it is no tag."""
+        held = _held(stands.image, tag.name, tag.tag)
+        if held is None:
+            raise Conflict(f"{tag.name}:{tag.tag} in {self.address} is another image: a tag needs another name")
+        if held.label == tag.tag:
+            raise Conflict(f"{tag.name}:{tag.tag} is a version in {self.address}: a tag needs another name")
+        return Tag(tag.name, tag.tag, held.label, held.digest)
+
+    def _has(self, version: Version) -> bool:
+        try:
+            self.look_up(version)
+        except VersionNotFound:
+            return False
+        return True
+
+    def _put_back(self, tag: Tag, before: Named | None) -> None:
+        """What stood there before stands there again, unless somebody has moved the tag since."""
+        if self.find_tag(tag.name, tag.tag) != tag:
+            return
+        repository = self.repository_of(tag.name)
+        if before is None:
+            self.remove_tag(tag.name, tag.tag)
+        else:
+            document = before.document
+            self.repositories.put_manifest(repository, tag.tag, document.data, document.media_type)
+
+    def _moves(self, name: str, tag: str) -> list[TagMove]:
+        now = self.find_tag(name, tag)
+        if now is None:
+            return []
+        try:
+            return happened(read_history(self.repositories, self.repository_of(name), name, tag).moves, now)
+        except Conflict:
+            return []
 
     def _publication(self, version: Version, *, done: bool) -> ImagePublication:
         sender = Sender(self.repositories, self.repository_of(version.name), version.name)

@@ -16,13 +16,15 @@ import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("base", "listing", "publishing", "reading")))
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("claiming", "staging", "packing", "tagging", "signing", "racing", "modelled"))
+    *(f"{__name__}.{part}" for part in ("claiming", "staging", "packing", "tagging", "moving", "signing", "racing")),
+    f"{__name__}.modelled",
 )
 
 from hoist.testing.conformance.base import Conformance, Content, publish, read_file  # noqa: E402
 from hoist.testing.conformance.claiming import ClaimingConformance  # noqa: E402
 from hoist.testing.conformance.listing import ListingConformance  # noqa: E402
 from hoist.testing.conformance.modelled import ModelledConformance  # noqa: E402
+from hoist.testing.conformance.moving import MovingConformance  # noqa: E402
 from hoist.testing.conformance.packing import PackingConformance  # noqa: E402
 from hoist.testing.conformance.publishing import PublishingConformance  # noqa: E402
 from hoist.testing.conformance.racing import RacingConformance  # noqa: E402
@@ -40,6 +42,7 @@ class StorageConformance(
     PackingConformance,
     ReadingConformance,
     TaggingConformance,
+    MovingConformance,
     SigningConformance,
     RacingConformance,
     ModelledConformance,

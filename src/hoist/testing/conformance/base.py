@@ -30,7 +30,7 @@ class Conformance:
     nests: ClassVar[bool] = False
     """The versions `a:b` and `a/b:c` can stand side by side, as none of them is a folder."""
     loose_tags: ClassVar[bool] = True
-    """A tag can name a version that is not there, and is left where its version is removed. False: it goes with it."""
+    """A tag is left where its version is removed whatever its tags. False: it goes with it."""
     adopts: ClassVar[bool] = True
     """A file of `adopted_bytes` is copied inside the storage when another version holds its digest."""
     adopts_across: ClassVar[bool] = True

@@ -9,6 +9,7 @@ import pytest
 from hoist.errors import FileNotFound, VersionNotFound
 from hoist.model.manifest import FileEntry, digest_of
 from hoist.storage.base import Storage, StoredFile, Tag
+from hoist.storage.seen import md5_of
 from hoist.testing.conformance.base import Conformance, assert_holds, publish, ref, small, ver
 
 
@@ -17,7 +18,7 @@ class ListingConformance(Conformance):
 
     def test_says_what_it_is(self, storage: Storage) -> None:
         assert storage.address
-        assert storage.kind in ("image", "nas", "oss", "accl")
+        assert storage.kind in ("image", "nas", "oss", "accl", "any")
         assert storage.traits.request_bytes > 0
         assert storage.traits.connections > 0
 
@@ -40,6 +41,25 @@ class ListingConformance(Conformance):
             assert list(storage.versions(name)) == sorted(ver(each) for each in names if ver(each).name == name)
         for name in ("sd15/an", "sd15/other", "thing", "deep", "v1"):
             assert list(storage.versions(name)) == []
+
+    def test_versions_are_known_again_by_what_a_listing_tells(self, storage: Storage, tmp_path: Path) -> None:
+        one, two = small("one"), small("two")
+        publish(storage, "sd15/any:v1", one, tmp_path)
+        publish(storage, "sd15/any:v2", two, tmp_path)
+        publish(storage, "sd15/any-x:v1", one, tmp_path)
+        storage.set_tag(Tag("sd15/any", "latest", "v2", two.digest))
+        seen = storage.seen_versions()
+        assert sorted(seen) == list(storage.versions())
+        assert storage.seen_versions("sd15/any").keys() == {ver("sd15/any:v1"), ver("sd15/any:v2")}
+        assert storage.seen_versions("sd15/an") == {}
+        assert {version: each.published for version, each in seen.items()} == dict(storage.dated_versions())
+        for version, each in seen.items():
+            data = storage.read_manifest(version)
+            assert each.digest or each.md5
+            assert each.digest in ("", digest_of(data))
+            assert each.md5 in ("", md5_of(data))
+        assert seen[ver("sd15/any:v1")].same(seen[ver("sd15/any-x:v1")])
+        assert not seen[ver("sd15/any:v1")].same(seen[ver("sd15/any:v2")])
 
     def test_tags_in_order_and_by_name(self, storage: Storage, tmp_path: Path) -> None:
         content = small("one")

@@ -94,9 +94,9 @@ def _step(
     elif action == "tag":
         tag = Tag(version.name, other, version.label, content.digest)
         if Version(version.name, other) in model.versions:
-            with pytest.raises(Conflict if model.loose_tags else (Conflict, VersionNotFound)):
+            with pytest.raises((Conflict, VersionNotFound)):
                 storage.set_tag(tag)
-        elif model.is_loose(tag) and not model.loose_tags:
+        elif model.is_loose(tag):
             with pytest.raises(VersionNotFound):
                 storage.set_tag(tag)
         else:

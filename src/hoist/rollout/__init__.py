@@ -1,0 +1,1 @@
+"""Moving a tag region by region, with a check between, and back."""

@@ -1,0 +1,97 @@
+"""Looking again and again, and remembering what was seen last, for who asks over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Event, Lock
+
+from hoist.expose import labelled
+from hoist.status.document import document
+from hoist.status.metrics import text, values
+from hoist.status.run import Observer
+from hoist.status.state import Problem, Status
+
+INTERVAL_SECONDS = 30.0
+# A look that takes so much longer than it may does not come back.
+_STALLED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last problem of a storage, and when it was seen, in seconds since the epoch."""
+
+    problem: Problem
+    at: float
+
+
+class Watch:
+    """Looks at storages every `interval_seconds`, from begin to begin, and is a provider for a `StatusService`."""
+
+    def __init__(self, observer: Observer, interval_seconds: float = INTERVAL_SECONDS) -> None:
+        self._observer = observer
+        self._interval = interval_seconds
+        self._lock = Lock()
+        self._status: Status | None = None
+        self._looks = 0
+        self._errors: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._last: dict[str, _Last] = {}
+        self._began = time.time()
+        self._due = time.monotonic()
+
+    def look(self, stop: Event | None = None) -> Status:
+        """Look now, and remember it; setting `stop` ends it early."""
+        status = self._observer.look(stop)
+        with self._lock:
+            self._status = status
+            self._looks += 1
+            for storage in status.storages:
+                for problem in storage.problems:
+                    self._errors[storage.address, problem.kind] += 1
+                    self._last[storage.address] = _Last(problem, status.at)
+        return status
+
+    def rest(self, stop: Event) -> bool:
+        """Wait until the next look is due, or `stop` is set; whether to go on."""
+        self._due = max(self._due + self._interval, time.monotonic())
+        return not stop.wait(self._due - time.monotonic())
+
+    def status(self) -> Mapping[str, object]:
+        """The document of the last look, with how often each storage had problems so far, and its last one."""
+        with self._lock:
+            status, looks = self._status, self._looks
+            errors, last = dict(self._errors), dict(self._last)
+        if status is None:
+            return {"looks": 0, "storages": [], "began": self._began}
+        found = document(status)
+        for storage, shown in zip(status.storages, found["storages"], strict=True):  # type: ignore[call-overload]
+            shown["errors"] = {kind: count for (address, kind), count in errors.items() if address == storage.address}
+            ended = last.get(storage.address)
+            shown["last_error"] = ended and {
+                "kind": ended.problem.kind,
+                "message": ended.problem.message,
+                "at": ended.at,
+            }
+        return {**found, "looks": looks, "began": self._began}
+
+    def metrics(self) -> str:
+        """The same for Prometheus."""
+        with self._lock:
+            status, looks = self._status, self._looks
+            found = {
+                labelled("errors_total", storage=address, kind=kind): float(count)
+                for (address, kind), count in sorted(self._errors.items())
+            }
+        if status is not None:
+            found = dict(values(status)) | found
+        return text(found | {"looks_total": float(looks), "start_time_seconds": self._began})
+
+    def unhealthy(self) -> str:
+        """Why this process should be started again: nothing was looked at for much longer than it should be."""
+        with self._lock:
+            since = time.time() - (self._status.at + self._status.seconds if self._status else self._began)
+        if since > 2 * self._interval + _STALLED_SECONDS:
+            return f"nothing was looked at for {since:.0f} s"
+        return ""
