@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hoist.auditing.finding import Finding
-from hoist.errors import Damaged, FileNotFound, HoistError, LocalError, PermissionDenied, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, HoistError, LocalError, PermissionDenied, Unsigned, VersionNotFound
 from hoist.model.manifest import Manifest, digest_of
+from hoist.read.signed import check_signed
 from hoist.storage.base import Storage, StoredFile, Tag, Version
 
 REPAIR = "run hoist audit --repair with a storage that has it whole, or hoist copy it anew after hoist remove"
@@ -52,6 +53,7 @@ def look_at(storage: Storage, version: Version, *, documents: bool) -> FirstLook
     held = Held(version, manifest.digest, len(manifest.files), manifest.size)
     try:
         found = [*_files(storage, version, manifest), *(_documents(storage, version, manifest) if documents else ())]
+        found += _unsigned(storage, version, manifest)
         if found and not _is_still(storage, version, manifest):
             return FirstLook(None, ())
     except (PermissionDenied, LocalError) as error:
@@ -110,6 +112,16 @@ def unreadable(storage: Storage, what: str, error: HoistError, version: Version 
     """A part of a storage that could not be looked at."""
     mend = "see that this user may read it and that the storage answers, then run the audit again"
     return Finding("unreachable", "error", storage.address, what, str(error), mend, version)
+
+
+def _unsigned(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        check_signed(storage, version, manifest)
+    except Unsigned as error:
+        mend = (
+            f"verify it, then hoist sign {storage.address}//{version} --key KEY.pem, or copy it from where it is signed"
+        )
+        yield Finding("unsigned", "error", storage.address, str(version), str(error), mend, version)
 
 
 def _files(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
