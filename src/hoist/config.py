@@ -17,6 +17,10 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     anonymous = false
     accelerator = "http://accel:8080"   # or a list: where hoist accelerate runs; weights are read through it
 
+    [storage.models]
+    kind = "any"                        # several storages as one: docs/any.md
+    members = ["eu", "us", "nas"]       # their names, in order of preference
+
     [engine]
     connections = 8                     # HOIST_CONNECTIONS; default: by the storage
     memory = "256MiB"                   # HOIST_MEMORY: bytes in flight
@@ -62,7 +66,9 @@ from hoist.settings import (
     EngineConfig,
     StorageConfig,
     cache_variables,
+    is_any,
     local_path,
+    parse_any,
     parse_cache,
     parse_engine,
     parse_size,
@@ -87,7 +93,7 @@ __all__ = [
 ]
 FILE_NAME = "hoist.toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_NAMED = ("url", "kind")
+_NAMED = ("url", "kind", "members")
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,10 @@ class Config:
 
     def storage(self, address: str) -> StorageConfig:
         """The storage that `address` (a configured name, a URL or a path) means. Raises StorageNotFound."""
-        return replace(self._storage(address), retry_seconds=self.engine.retry_seconds)
+        found = self._storage(address)
+        seconds = self.engine.retry_seconds
+        members = tuple(replace(member, retry_seconds=seconds) for member in found.members)
+        return replace(found, retry_seconds=seconds, members=members)
 
     def _storage(self, address: str) -> StorageConfig:
         if address in self.storages:
@@ -169,9 +178,7 @@ def load_config(
         if "cache" in document:
             cache = parse_cache(cache, {"enabled": True} | document["cache"], f"{path}: [cache]", path.parent)
     _override(tables, env)
-    storages = {
-        name: parse_storage(name, table, str(table.get("_from", "HOIST_STORAGE_"))) for name, table in tables.items()
-    }
+    storages = _parse_storages(tables)
     for key in ENGINE_FIELDS:
         variable = f"HOIST_{key.upper()}"
         if variable in env:
@@ -181,6 +188,13 @@ def load_config(
     found = Config(storages, engine, env, cache, facts, plans)
     trusted = None if engine.recheck else found.cache_folder / "verified"
     return replace(found, engine=replace(engine, trusted=trusted, uploads=found.cache_folder / "uploads"))
+
+
+def _parse_storages(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, StorageConfig]:
+    logical = {name for name, table in tables.items() if is_any(table)}
+    where = {name: str(table.get("_from", "HOIST_STORAGE_")) for name, table in tables.items()}
+    found = {name: parse_storage(name, tables[name], where[name]) for name in tables if name not in logical}
+    return found | {name: parse_any(name, tables[name], where[name], found, logical) for name in sorted(logical)}
 
 
 def config_files(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> list[Path]:

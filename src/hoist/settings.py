@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from hoist.errors import InvalidConfig
 
 KINDS = ("image", "nas", "oss", "accl")
+ANY = "any"
+"""The kind of a storage that is several others, by preference."""
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -27,7 +29,8 @@ _IN_MEMORY, _MEMORY_FOLDER = "memory", "/dev/shm/hoist"  # noqa: S108
 class StorageConfig:
     """How to reach one storage; see `hoist.config` for the fields. Holds no secret.
 
-    `retry_seconds` is the engine's, for storages that repeat requests themselves.
+    `retry_seconds` is the engine's, for storages that repeat requests themselves. `members` are those of a logical storage,
+    whose kind is `any`.
     """
 
     address: str
@@ -40,6 +43,7 @@ class StorageConfig:
     profile: str | None = None
     anonymous: bool = False
     accelerator: tuple[str, ...] = ()
+    members: tuple[StorageConfig, ...] = ()
     retry_seconds: float = 60.0
 
 
@@ -99,10 +103,13 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
     unknown = sorted(set(values) - set(STORAGE_FIELDS))
     if unknown:
         raise InvalidConfig(f"{label}: unknown field {unknown[0]!r}; there are {', '.join(STORAGE_FIELDS)}")
+    if values.get("members") or values.get("kind") == ANY:
+        raise InvalidConfig(f"{label}: only a table [storage.NAME] of hoist.toml can have members")
+    values.pop("members", None)
     if not isinstance(values.get("url"), str) or not values["url"]:
         raise InvalidConfig(f"{label} has no url")
     if values.get("kind") not in (None, *KINDS):
-        raise InvalidConfig(f"{label}: kind {values['kind']!r} is none of {', '.join(KINDS)}")
+        raise InvalidConfig(f"{label}: kind {values['kind']!r} is none of {', '.join((*KINDS, ANY))}")
     for key in ("path_style", "anonymous"):
         if key in values:
             values[key] = _boolean(values[key], f"{label}: {key}")
@@ -121,6 +128,49 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
         # A path in a file is relative to that file, as in any other configuration.
         return replace(found, url=str(Path(table["_base"]) / local_path(found.url, label)))
     return found
+
+
+def is_any(table: Mapping[str, Any]) -> bool:
+    """Whether a storage's table is that of a logical one."""
+    return table.get("kind") == ANY or bool(table.get("members"))
+
+
+def parse_any(
+    address: str, table: Mapping[str, Any], where: str, storages: Mapping[str, StorageConfig], others: Collection[str]
+) -> StorageConfig:
+    """A logical storage, from its table; `storages` are those that it can have as members, `others` the logical ones.
+
+    Raises InvalidConfig.
+    """
+    values = {key: value for key, value in table.items() if not key.startswith("_")}
+    label = f"{where}: storage {address!r}"
+    unknown = sorted(set(values) - {"kind", "members"})
+    if unknown:
+        raise InvalidConfig(
+            f"{label}: a storage of kind {ANY} has kind and members, and no {unknown[0]}: its members have"
+        )
+    if values.get("kind") not in (None, ANY):
+        raise InvalidConfig(f"{label}: members are those of kind = {ANY!r}, not of {values['kind']!r}")
+    given = values.get("members")
+    names = given.split(",") if isinstance(given, str) else given
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InvalidConfig(f'{label}: members must name storages, in order of preference: members = ["eu", "us"]')
+    names = [name.strip() for name in names]
+    for name in names:
+        if name == address or name in others:
+            raise InvalidConfig(
+                f"{label}: member {name!r} is itself of kind {ANY}: name that one's members in its place"
+            )
+        if name not in storages:
+            known = ", ".join(sorted(storages)) or "none"
+            raise InvalidConfig(
+                f"{label}: no storage is named {name!r}; there are {known}: add [storage.{name}] with its url"
+            )
+        if names.count(name) > 1:
+            raise InvalidConfig(f"{label}: member {name!r} is named twice")
+    members = tuple(storages[name] for name in names)
+    # What reads a URL finds a scheme of its own there, and not an empty path.
+    return StorageConfig(address, f"{ANY}://{','.join(names)}", ANY, members=members)
 
 
 def _addresses(given: object, label: str) -> tuple[str, ...]:

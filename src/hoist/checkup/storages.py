@@ -75,6 +75,13 @@ def _findings(config: Config, address: str, group: Group, *, read_only: bool) ->
 
 
 def _of_kind(storage: Storage, chosen: StorageConfig, group: Group, *, read_only: bool) -> Iterator[Finding]:
+    if chosen.members:
+        from hoist.checkup.members import check_members
+        from hoist.storage.any.storage import AnyStorage
+
+        assert isinstance(storage, AnyStorage)
+        yield from check_members(storage, group)
+        return
     from hoist.storage.directory import DirectoryObjects
 
     objects = storage.objects if isinstance(storage, TreeStorage) else None

@@ -39,7 +39,8 @@ def _fields(config: Config, name: str) -> dict[str, str | None]:
     return {
         "name": name,
         "kind": _kind(storage),
-        "url": _USER.sub("***@", storage.url),
+        # What a logical storage has in place of a URL are the names of others.
+        "url": ", ".join(each.address for each in storage.members) or _USER.sub("***@", storage.url),
         "region": storage.region,
     }
 

@@ -21,6 +21,7 @@ SCHEMES: Mapping[str, tuple[str, str]] = {
     "oci": ("hoist.storage.image.open_image", "image"),
     "oci-layout": ("hoist.storage.image.open_image", "image"),
     "oci-archive": ("hoist.storage.image.open_image", "image"),
+    "any": ("hoist.storage.any.open_any", "any"),
 }
 
 
@@ -33,7 +34,7 @@ def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
     if scheme not in SCHEMES:
         raise InvalidConfig(
             f"storage {config.address!r}: no storage speaks {scheme}://; there are a path, "
-            + ", ".join(f"{known}://" for known in SCHEMES)
+            + ", ".join(f"{known}://" for known in SCHEMES if known != "any")
         )
     module, kind = SCHEMES[scheme]
     bucket = module == "hoist.storage.open_bucket"

@@ -70,13 +70,15 @@ class Traits:
 
     `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
     well, to begin with; `most_connections`: how many to try, if more bring more. `packs`: each request is dear, so that
-    small files are packed when they are published.
+    small files are packed when they are published. `gives_up`: a read heeds `storage/limits.py`, or never waits for
+    anything but this machine.
     """
 
     request_bytes: int = 8 << 20
     connections: int = 8
     most_connections: int = 16
     packs: bool = False
+    gives_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Storage(ABC):
     address: str
     """How the user named it: for messages; holds no secret."""
     kind: str
-    """`image`, `nas`, `oss` or `accl`."""
+    """`image`, `nas`, `oss` or `accl`; `any` for several as one."""
     traits: Traits
 
     @abstractmethod
@@ -333,6 +335,10 @@ class Storage(ABC):
         except (VersionNotFound, PermissionDenied) as refused:
             # Who may not list a bucket is refused what is not there, as if it were a secret: the tag may be.
             tag = self._tag_instead(reference, label, refused)
+        return self._tagged(reference, tag)
+
+    def _tagged(self, reference: Reference, tag: Tag) -> tuple[Version, Manifest]:
+        """The version that a tag names, and its manifest."""
         if not tag.label:
             raise Damaged(f"the tag {reference} in {self.address} is damaged: set it again with hoist tag")
         version = Version(tag.name, tag.label)

@@ -62,6 +62,10 @@ class Exchange:
         """Whether the answer says that the server holds it back. OSS says so beside the bytes, and refuses nothing."""
         return self._response is not None and self._response.getheader(_THROTTLE_HEADER) not in (None, "0")
 
+    def patient(self, seconds: float) -> None:
+        """From now on the server may stay silent for so long, and no longer."""
+        self._sock.settimeout(seconds)
+
     def begin_body(self, what: str) -> None:
         """Read the head and come to the first byte asked for. Raises the server's refusal, Damaged, OSError."""
         self._response = response = self.connection.getresponse()
@@ -103,7 +107,9 @@ class Exchange:
             return False
         if not self._direct:
             try:
-                return not response.read(1)
+                ended = not response.read(1)
+                self._sock.settimeout(self._patient)
+                return ended
             except (OSError, HTTPException):
                 return False
         # Whatever is in the socket now would be taken for the next answer.

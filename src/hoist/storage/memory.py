@@ -17,7 +17,7 @@ from hoist.storage.staging import Body, Part, PartLimits, Staged
 class MemoryObjects:
     """Keys in a dict; stamps are write counters."""
 
-    traits = Traits()
+    traits = Traits(gives_up=True)
     staged_from: int | None = 16 << 20
     links = False
 

@@ -23,7 +23,7 @@ from hoist.storage.tree import TreeStorage
 from hoist.storage.wire import Wire
 
 # Measured on loopback and at public stores: fewer bytes a request pay its latency too often, more help nothing.
-TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, packs=True)
+TRAITS = Traits(request_bytes=16 << 20, connections=8, most_connections=48, packs=True, gives_up=True)
 # The engine above retries for longer; this is for listings and writes.
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _WRITE_SECONDS = 300

@@ -34,15 +34,17 @@ class ConnectionPool:
         self._tls: ssl.SSLContext | None = None
         self._proxies = getproxies()
 
-    def take(self, place: Place) -> tuple[http.client.HTTPConnection, bool]:
+    def take(self, place: Place, seconds: float = CONNECT_SECONDS) -> tuple[http.client.HTTPConnection, bool]:
         """An idle connection and True, which the server may have closed meanwhile; or a new one and False.
+
+        A server that takes longer than `seconds`, or the usual limit, is given up.
 
         Raises OSError, http.client.HTTPException.
         """
         with self._lock:
             if self._idle[place]:
                 return self._idle[place].pop(), True
-        return self._connect(place), False
+        return self._connect(place, min(seconds, CONNECT_SECONDS)), False
 
     def give(self, place: Place, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
@@ -70,16 +72,16 @@ class ConnectionPool:
         proxy = self._proxies.get(place.scheme)
         return None if proxy is None or proxy_bypass(place.netloc) else proxy
 
-    def _connect(self, place: Place) -> http.client.HTTPConnection:
+    def _connect(self, place: Place, seconds: float) -> http.client.HTTPConnection:
         proxy = self._proxy(place)
         host = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else place.netloc
         connection: http.client.HTTPConnection
         if place.scheme == "https":
-            connection = http.client.HTTPSConnection(host, timeout=CONNECT_SECONDS, context=self._context())
+            connection = http.client.HTTPSConnection(host, timeout=seconds, context=self._context())
             if proxy:
                 connection.set_tunnel(place.netloc)
         else:
-            connection = http.client.HTTPConnection(host, timeout=CONNECT_SECONDS)
+            connection = http.client.HTTPConnection(host, timeout=seconds)
         connection.connect()
         connection.sock.settimeout(self._read_seconds)
         return connection

@@ -5,7 +5,8 @@ socket's bytes are received into the buffer that the tensors will be views of.
 
 The slowest requests decide when a load ends. One whose server is silent for far longer than usual, or sends far less,
 is asked for a second time over another connection, and the first to come is taken; a stuck body goes on elsewhere from
-the byte it had come to. Only one of the two ever writes to the buffer.
+the byte it had come to. Only one of the two ever writes to the buffer. Who has another place to read from says so by
+`limits`: then a server that stays silent, or is too slow, is given up.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from urllib.parse import urlsplit
 from hoist.errors import HoistError
 from hoist.storage.answers import unavailable
 from hoist.storage.exchange import Exchange, first_ready
+from hoist.storage.limits import Late, Limits, limits_now
 from hoist.storage.patience import Patience
 from hoist.storage.pool import ConnectionPool, Place
 
 READ_SECONDS = 30.0
 # How much is received before the rate is looked at.
 _STEP_BYTES = 4 << 20
+# A time limit of 0 would be none, to the socket.
+_LEAST_WAIT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,20 @@ class _Target:
     end: int
     what: str
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    silent_seconds: float = READ_SECONDS
+    limits: Limits | None = None
+
+    def longest(self) -> float:
+        """How long may be waited now for something to come."""
+        if self.limits is None:
+            return self.silent_seconds
+        return max(0.0, min(self.silent_seconds, self.limits.until - time.monotonic()))
+
+    def late(self, *, silent: bool) -> Late:
+        """What to raise for a server that is given up."""
+        host = self.place.netloc.rpartition("@")[2]
+        how = f"sent nothing for {self.silent_seconds:.1f} s" if silent else "is far slower than usual"
+        return Late(f"{self.what}: {host} {how}", silent=silent)
 
 
 class RangeClient:
@@ -67,7 +85,9 @@ class RangeClient:
         parts = urlsplit(url)
         place = Place(parts.scheme, parts.netloc)
         path = self._pool.path(place, f"{parts.path}?{parts.query}" if parts.query else parts.path)
-        target = _Target(place, path, offset + len(buffer), what, headers)
+        limits = limits_now()
+        silent = min(self._read_seconds, limits.silent_seconds) if limits else self._read_seconds
+        target = _Target(place, path, offset + len(buffer), what, headers, silent, limits)
         try:
             exchange = self._fill(target, offset, buffer)
             if exchange.finish():
@@ -75,6 +95,8 @@ class RangeClient:
             else:
                 exchange.close()
         except (OSError, http.client.HTTPException) as error:
+            if limits and isinstance(error, TimeoutError):
+                raise target.late(silent=True) from None
             raise unavailable(what, parts.netloc, error) from None
 
     def first_byte_seconds(self) -> float | None:
@@ -97,14 +119,16 @@ class RangeClient:
         done = base = 0
         try:
             while done < len(buffer):
-                patience = self.patience.seconds(self._read_seconds)
+                patience = self.patience.seconds(max(_LEAST_WAIT, target.longest()))
                 step = buffer[done : done + _STEP_BYTES]
                 got = exchange.receive(step, patience, target.what)
                 now = time.monotonic()
                 heard = now if got else heard
                 done += got
-                if now - heard > self._read_seconds:
+                if now - heard > target.silent_seconds:
                     raise TimeoutError
+                if target.limits and now > target.limits.until and done < len(buffer):
+                    raise target.late(silent=False)
                 late = got < len(step) and now - began >= patience
                 if not got or (late and self.patience.is_slow(done - base, now - began)):
                     exchange = self._go_on(exchange, target, offset + done, stuck=not got)
@@ -121,8 +145,10 @@ class RangeClient:
             exchange = self._send(target, begin)
             sent = time.monotonic()
             try:
-                if not first_ready([exchange], self.patience.seconds(self._read_seconds)):
+                if not first_ready([exchange], self.patience.seconds(target.longest())):
                     exchange = self._race(exchange, target, begin)
+                if target.limits:
+                    exchange.patient(target.silent_seconds)
                 exchange.begin_body(target.what)
                 self.throttled += exchange.throttled
                 self.patience.answered(time.monotonic() - sent)
@@ -138,7 +164,7 @@ class RangeClient:
 
     def _send(self, target: _Target, begin: int) -> Exchange:
         while True:
-            connection, reused = self._pool.take(target.place)
+            connection, reused = self._pool.take(target.place, target.silent_seconds)
             try:
                 return Exchange(connection, target.path, begin, target.end, reused=reused, more=target.headers)
             except (OSError, http.client.HTTPException) as error:
@@ -150,7 +176,7 @@ class RangeClient:
         """The first to be heard of `first` and a second request like it; the other is closed. Raises TimeoutError."""
         second = self._second(target, begin)
         runners = [first, second] if second else [first]
-        ready = first_ready(runners, self._read_seconds)
+        ready = first_ready(runners, target.longest())
         winner = ready[0] if ready else first
         for runner in runners:
             if runner is not winner:
@@ -172,7 +198,7 @@ class RangeClient:
         if second is None:
             return first
         try:
-            if not first_ready([first, second] if stuck else [second], self._read_seconds if stuck else 1.0):
+            if not first_ready([first, second] if stuck else [second], target.longest() if stuck else 1.0):
                 raise TimeoutError
             if stuck and first_ready([first], 0):
                 second.close()

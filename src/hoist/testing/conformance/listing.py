@@ -18,7 +18,7 @@ class ListingConformance(Conformance):
 
     def test_says_what_it_is(self, storage: Storage) -> None:
         assert storage.address
-        assert storage.kind in ("image", "nas", "oss", "accl")
+        assert storage.kind in ("image", "nas", "oss", "accl", "any")
         assert storage.traits.request_bytes > 0
         assert storage.traits.connections > 0
 

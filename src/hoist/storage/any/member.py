@@ -1,0 +1,351 @@
+"""One member of a logical storage: opened when it is needed, asked in time, and left alone while it is lost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TypeVar
+
+from hoist.errors import (
+    Cancelled,
+    HoistError,
+    NotFound,
+    PermissionDenied,
+    StorageNotFound,
+    StorageUnavailable,
+    UsageError,
+)
+from hoist.model.manifest import digest_of
+from hoist.storage.any.breaker import Breaker, State
+from hoist.storage.any.buffers import Buffers
+from hoist.storage.any.calls import Call, Calls
+from hoist.storage.any.usual import LEAST_SECONDS, Usual
+from hoist.storage.base import Storage, StoredFile, Version
+from hoist.storage.limits import Late, Limits, within
+from hoist.storage.posix import on_local_disk
+
+Result = TypeVar("Result")
+Read = Callable[[Storage, memoryview], None]
+"""Fills memory with what is wanted of a storage."""
+Patience = Literal["strict", "lenient", "last"]
+"""How long a read waits. `strict`: another member is well; `lenient`: others are left, but lost; `last`: none is left."""
+
+# How long is too long while nothing is known of what is usual.
+UNKNOWN_SECONDS = 2.0
+_UNKNOWN_READ_SECONDS = LENIENT_SECONDS = 5.0
+# Where no other place is left, a read waits for as long as it would without others.
+LAST_SECONDS = 30.0
+# What a member did not have is looked for again after this: it may have been brought there.
+ABSENT_SECONDS = 30.0
+_MOST_CALLS = 64
+_MOST_KNOWN = 4096
+_PROBE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a member does: `state` is its circuit's; `problem` is the last thing that went wrong, empty if nothing has;
+    `rest_seconds`: for how long it is left alone."""
+
+    name: str
+    kind: str
+    state: State
+    problem: str
+    rest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is known of a version in this member: the digest there (empty: it is not there), until when that holds, and
+    whether its files lie on a disk of this host (None: nobody has looked)."""
+
+    digest: str
+    until: float
+    local: bool | None = None
+
+
+class Member:
+    """A storage among others. `open_it` opens it, sending nothing."""
+
+    def __init__(self, name: str, open_it: Callable[[], Storage], buffers: Buffers) -> None:
+        self.name = name
+        self.breaker = Breaker()
+        self._open_it = open_it
+        self._buffers = buffers
+        self._calls = Calls(name, _MOST_CALLS)
+        self._probes = Calls(f"{name}-probe", 1)
+        self._lock, self._looking = Lock(), Lock()
+        self._storage: Storage | None = None
+        self._reads, self._asks = Usual(), Usual()
+        self._answered_at = float("-inf")
+        self._held: dict[Version, _Held] = {}
+        self._wrong: dict[tuple[Version, str], float] = {}
+        self._not_seen: tuple[float, str] | None = None
+        self._problem = ""
+
+    # The storage itself.
+
+    def storage(self) -> Storage:
+        """It, opened. Raises StorageUnavailable where it cannot be."""
+        with self._lock:
+            if self._storage is None:
+                try:
+                    self._storage = self._open_it()
+                except HoistError as error:
+                    raise StorageUnavailable(f"{self.name} cannot be opened: {error}") from None
+            return self._storage
+
+    @property
+    def opened(self) -> Storage | None:
+        """It, if it has been opened."""
+        return self._storage
+
+    def health(self) -> Health:
+        """How it does."""
+        kind = self._storage.kind if self._storage else ""
+        return Health(self.name, kind, self.breaker.state, self._problem, self.breaker.rest_seconds())
+
+    def close(self) -> None:
+        """Close it, if it was opened; one that hangs is left."""
+        storage, self._storage = self._storage, None
+        if storage is not None:
+            closed = self._calls.start(storage.close, LEAST_SECONDS)
+            if closed.over.wait(LEAST_SECONDS):
+                closed.result()
+
+    # What is small, or a list: asked in a thread, so that nobody has to wait for it.
+
+    def ask(
+        self, call: Callable[[Storage], Result], on_over: Callable[[Call[Result]], None] | None = None
+    ) -> Call[Result]:
+        """Begin to ask; what that says of the member's health is kept. Raises StorageUnavailable where all calls hang."""
+
+        def over(done: Call[Result]) -> None:
+            self._asked(done)
+            if on_over:
+                on_over(done)
+
+        return self._calls.start(lambda: call(self.storage()), LEAST_SECONDS, over)
+
+    def ask_seconds(self) -> float:
+        """How long an answer to something small may take before another member is asked."""
+        return self._asks.too_long(0) or UNKNOWN_SECONDS
+
+    def answer_seconds(self) -> float | None:
+        """In how many seconds it answers something small; None if not in time, which tells a long listing from a silence."""
+        try:
+            call = self.ask(_something_small)
+        except StorageUnavailable:
+            return None
+        seconds = self.ask_seconds()
+        if not call.over.wait(seconds):
+            self.silent(seconds)
+            return None
+        return None if is_loss(call.error) else call.seconds
+
+    def _asked(self, call: Call[Result]) -> None:
+        if is_loss(call.error):
+            self.lost(call.error)
+        elif not isinstance(call.error, PermissionDenied):
+            self._asks.took(0, call.seconds)
+            self.well()
+
+    # Its health.
+
+    def well(self) -> None:
+        """It has answered."""
+        self._answered_at = time.monotonic()
+        self.breaker.succeeded()
+
+    def lost(self, error: BaseException | None, *, at_once: bool = False) -> None:
+        """It has failed, or was late."""
+        self._problem = str(error)
+        pause = error.retry_after if isinstance(error, StorageUnavailable) else None
+        self.breaker.failed(at_once=at_once, rest_seconds=pause or 0.0)
+
+    def silent(self, seconds: float) -> StorageUnavailable:
+        """It has not answered for so long, and is left alone from now on: the error to tell of it."""
+        error = StorageUnavailable(f"{self.name} has not answered for {seconds:.1f} s")
+        self.lost(error, at_once=True)
+        return error
+
+    def come_back(self, read: Read | None = None, size: int = 0) -> None:
+        """If it has rested for long enough, try in the background whether it answers again; `read` is what was wanted."""
+        if not self.breaker.take_probe():
+            return
+
+        def probe() -> None:
+            storage = self.storage()
+            if read is None:
+                _something_small(storage)
+                return
+            part = min(size, _PROBE_BYTES)
+            with within(Limits(UNKNOWN_SECONDS, time.monotonic() + (self._reads.too_long(part) or math.inf))):
+                read(storage, memoryview(bytearray(part)))
+
+        try:
+            self._probes.start(probe, 0.0, self._probed)
+        except StorageUnavailable:
+            # The last one hangs still.
+            self.breaker.probed(answered=False)
+
+    def _probed(self, call: Call[None]) -> None:
+        lost = is_loss(call.error) or isinstance(call.error, PermissionDenied)
+        if lost:
+            self._problem = str(call.error)
+        self.breaker.probed(answered=not lost)
+
+    # Versions.
+
+    def knows(self, version: Version, digest: str) -> bool | None:
+        """Whether it holds the version with this digest, as far as is known; None: it has to be looked at."""
+        held = self._held.get(version)
+        if held is None or time.monotonic() > held.until:
+            return None
+        return held.digest == digest
+
+    def holds(self, version: Version, digest: str) -> bool:
+        """As `knows`, looked at if need be, once for all who ask at the same time. Raises what the storage may, in time."""
+        known = self.knows(version, digest)
+        if known is not None:
+            return known
+        came = time.monotonic()
+        with self._looking:
+            known = self.knows(version, digest)
+            if known is not None:
+                return known
+            if self._not_seen and self._not_seen[0] >= came:
+                # Who looked while this one waited has had no answer: to look again would wait again.
+                raise StorageUnavailable(self._not_seen[1])
+            try:
+                return self._look(version) == digest
+            except HoistError as error:
+                self._not_seen = (time.monotonic(), str(error))
+                raise
+
+    def _look(self, version: Version) -> str:
+        call = self.ask(lambda storage: storage.read_manifest(version))
+        seconds = self.ask_seconds()
+        if not call.over.wait(seconds):
+            raise self.silent(seconds)
+        try:
+            found = digest_of(call.result())
+        except StorageNotFound:
+            raise
+        except (NotFound, PermissionDenied):
+            found = ""
+        self.found(version, found)
+        return found
+
+    def found(self, version: Version, digest: str) -> None:
+        """What the version's digest is there; empty where it is not there."""
+        if len(self._held) >= _MOST_KNOWN:
+            self._held.clear()
+        before = self._held.get(version)
+        if before is None or before.digest != digest or not digest:
+            self._held[version] = _Held(digest, math.inf if digest else time.monotonic() + ABSENT_SECONDS)
+
+    def forget(self, version: Version) -> None:
+        """It may be another by now."""
+        self._held.pop(version, None)
+
+    def is_here(self, file: StoredFile) -> bool:
+        """Whether the file lies on a disk of this host; looked at once for each version."""
+        held = self._held.get(file.version)
+        if held is None or not held.digest:
+            return False
+        if held.local is None:
+            storage = self.storage()
+            # A mount that is dead hangs at the first look: it is no local one.
+            call = self._calls.start(lambda: _on_disk(storage, file), LEAST_SECONDS)
+            held = replace(held, local=call.over.wait(LEAST_SECONDS) and call.result())
+            self._held[file.version] = held
+        return bool(held.local)
+
+    def local_path(self, file: StoredFile) -> Path | None:
+        """The file, if it lies on a disk of this host."""
+        return self.storage().local_path(file) if self.is_here(file) else None
+
+    def trusts(self, version: Version, key: str) -> bool:
+        """Whether nothing has been wrong with this file of late."""
+        return not self._wrong or self._wrong.get((version, key), 0.0) <= time.monotonic()
+
+    def wrong(self, version: Version, key: str) -> None:
+        """The file is not there, or not right: others are asked first, for a while."""
+        if len(self._wrong) >= _MOST_KNOWN:
+            self._wrong.clear()
+        self._wrong[(version, key)] = time.monotonic() + ABSENT_SECONDS
+
+    # Bytes.
+
+    def read(self, read: Read, buffer: memoryview, file: StoredFile | None, patience: Patience) -> None:
+        """Fill `buffer`; `file` is what is read, where it is one. Raises what the storage does, Late."""
+        storage = self.storage()
+        began = time.monotonic()
+        try:
+            if storage.traits.gives_up:
+                with within(self._limits(storage, len(buffer), patience)):
+                    read(storage, buffer)
+            elif file is not None and self.is_here(file):
+                read(storage, buffer)
+            else:
+                self._read_apart(storage, read, buffer, patience)
+        except Late as late:
+            self._reads.took(len(buffer), time.monotonic() - began)
+            self.lost(late, at_once=late.silent)
+            raise
+        except (Cancelled, UsageError):
+            raise
+        except HoistError as error:
+            if is_loss(error) or isinstance(error, PermissionDenied):
+                self.lost(error)
+            raise
+        self._reads.took(len(buffer), time.monotonic() - began)
+        self.well()
+
+    def _limits(self, storage: Storage, size: int, patience: Patience) -> Limits:
+        if patience != "strict":
+            return Limits(LAST_SECONDS if patience == "last" else LENIENT_SECONDS)
+        wait = storage.first_byte_seconds()
+        silent = UNKNOWN_SECONDS if wait is None else max(LEAST_SECONDS, 4 * wait)
+        return Limits(silent, time.monotonic() + (self._reads.too_long(size) or math.inf))
+
+    def _read_apart(self, storage: Storage, read: Read, buffer: memoryview, patience: Patience) -> None:
+        """Into memory of its own, in a thread of its own: what hangs must not hold the caller's, nor write to it."""
+        usual = self._reads.too_long(len(buffer)) or _UNKNOWN_READ_SECONDS
+        seconds = {"strict": usual, "lenient": max(usual, LENIENT_SECONDS), "last": LAST_SECONDS}[patience]
+        own = self._buffers.take(len(buffer))
+        began = time.monotonic()
+        try:
+            try:
+                call = self._calls.start(lambda: read(storage, own.view), seconds, lambda _: own.done())
+            except StorageUnavailable:
+                own.done()
+                raise
+            if not call.over.wait(seconds):
+                silent = self._answered_at < began
+                how = "has not answered" if silent else "is far slower than usual"
+                raise Late(f"{self.name} {how}: a read has taken {seconds:.1f} s", silent=silent)
+            call.result()
+            own.copy_to(buffer)
+        finally:
+            own.done()
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Whether an error says that a storage itself is not well; one that is well can lack a thing, or have it damaged."""
+    lost = isinstance(error, StorageUnavailable | StorageNotFound)
+    return lost or (error is not None and not isinstance(error, HoistError))
+
+
+def _something_small(storage: Storage) -> None:
+    storage.find_tag("hoist", "alive")
+
+
+def _on_disk(storage: Storage, file: StoredFile) -> bool:
+    path = storage.local_path(file)
+    return path is not None and on_local_disk(path)

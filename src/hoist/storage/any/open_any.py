@@ -1,0 +1,35 @@
+"""Opens storages of kind `any`: several that are configured, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from hoist.config import StorageConfig
+from hoist.errors import InvalidConfig
+from hoist.storage.any.storage import AnyStorage
+from hoist.storage.base import Storage
+
+# A member that repeats its own requests for long would keep others from being asked.
+_RETRY_SECONDS = 1.0
+
+
+def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
+    """The members in their order; each is opened when it is first needed. Raises InvalidConfig."""
+    if not config.members:
+        raise InvalidConfig(
+            f'storage {config.address!r}: write [storage.NAME] with kind = "any" and members = [...] into hoist.toml'
+        )
+
+    def opener(member: StorageConfig) -> Callable[[], Storage]:
+        from hoist.storage import open_storage as open_member
+
+        quick = replace(member, retry_seconds=min(member.retry_seconds, _RETRY_SECONDS))
+        return lambda: open_member(quick, environ)
+
+    def writer() -> Storage:
+        from hoist.storage import open_storage as open_member
+
+        return open_member(config.members[0], environ)
+
+    return AnyStorage(config.address, [(member.address, opener(member)) for member in config.members], writer)
