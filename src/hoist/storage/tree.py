@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, VersionNotFound
-from hoist.model.manifest import Manifest
+from hoist.model.manifest import Manifest, digest_of
 from hoist.model.packs import may_have_packs
 from hoist.storage import layout
 from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
@@ -18,6 +18,7 @@ from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
 from hoist.storage.removal import Removal
 from hoist.storage.seen import Seen, md5_of_tag, read_seen
+from hoist.storage.signatures import find_signatures, keep_signature
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
 from hoist.storage.tree_tags import TreeTags
@@ -141,14 +142,19 @@ class TreeStorage(Storage):
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
         keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
-        if may_have_packs(manifest):
-            # Those that are there, and not those that an index names: it may be damaged, or not the only one.
-            for info in self.objects.list(layout.blob_key(version, "")):
-                pack = layout.pack_of(info.key)
-                if pack is not None:
-                    keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
+        # Signatures and packs that are there, and not those that an index names: it may be damaged, or not the only one.
+        for info in self.objects.list(layout.blob_key(version, "")):
+            pack = layout.pack_of(info.key) if may_have_packs(manifest) else None
+            if pack is not None or layout.is_signature(info.key):
+                keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
         self.objects.delete(keys)
         removal.end()
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        return find_signatures(self.objects, version, hints)
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        keep_signature(self.objects, version, digest_of(self.read_manifest(version)), digest, data)
 
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         return find_leftovers(self.objects, older_than)
