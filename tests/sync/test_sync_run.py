@@ -22,6 +22,7 @@ from hoist.storage.seen import Seen
 from hoist.storage.wrap import Counting, EventualListing, Faulty, Wrapper
 from hoist.sync import run
 from makers import noise
+from signing_making import make_pair
 
 pytest_plugins = ["sync_fixtures"]
 MIB = 1 << 20
@@ -390,6 +391,22 @@ def test_a_version_that_goes_at_the_source_during_a_run(directories: Regions, mo
     assert not done.in_step
     assert all(target.later == ("m:v1 is no longer at the source",) for target in done.targets)
     assert sorted(directories.state("us")[0]) == ["m:v2"]
+
+
+def test_signatures_come_along_and_after(regions: Regions, tmp_path: Path) -> None:
+    ann, bob = make_pair(tmp_path, "ann"), make_pair(tmp_path, "bob")
+    regions.publish("eu//m/one:v1", b"1", tags=["stable"])
+    hoist.sign("eu//m/one:v1", ann.private, config=regions.config)
+    assert regions.sync().in_step
+    for name in ("us", "hub", "nas"):
+        assert hoist.verify(f"{name}//m/one:v1", signed_by=[ann.public], config=regions.config).signed_by
+    hoist.sign("eu//m/one:v1", bob.private, config=regions.config)
+    done = {target.storage: target for target in regions.sync().targets}
+    # Of a registry nothing tells who signed what is there.
+    assert {name: len(target.signed) for name, target in done.items()} == {"us": 1, "hub": 0, "nas": 1}
+    for name in ("us", "nas"):
+        assert hoist.verify(f"{name}//m/one:v1", signed_by=[bob.public], config=regions.config).signed_by
+    assert regions.sync(dry_run=True).in_step
 
 
 def test_a_damaged_version_is_told_and_the_others_come(directories: Regions, tmp_path: Path) -> None:
