@@ -40,7 +40,7 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
-    ("advise",),
+    ("advise", "auditing"),
     ("report", "deploy"),
     ("cli",),
 )

@@ -35,6 +35,7 @@ import hoist.cli.serve
 import hoist.function.service.app
 import hoist.function.service.run
 import hoist.image.verbs
+import hoist.rollout.verb
 import hoist.storage.image.open_image
 import hoist.storage.open_bucket
 import hoist.storage.open_directory

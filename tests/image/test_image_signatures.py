@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from oci_schemas import need_schemas
 
-from hoist.config import StorageConfig
+from hoist.config import Config, StorageConfig
+from hoist.image.verbs import copy
 from hoist.model.image.documents import MANIFEST_TYPE
 from hoist.signing.bundle import MEDIA_TYPE
 from hoist.storage import open_storage
@@ -45,3 +46,16 @@ def test_a_signature_is_an_artifact(kind: str, docker_registry: DockerRegistry, 
         assert storage.labels("m/one") == ["beside", "v1"]
         storage.remove(ONE)
         assert place.tags(repository) == ["beside"]
+
+
+def test_a_signature_goes_along_with_a_copied_image(docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    places = [f"{docker_registry.host}/{uuid4().hex}" for _ in range(2)]
+    source = write_files(tmp_path / "source", {"config.json": b"{}"})
+    environ = {"HOME": str(tmp_path)}
+    with open_storage(StorageConfig("a", f"oci://{places[0]}"), environ) as storage:
+        publish(source, storage, signer=make_pair(tmp_path, "key").signer())
+        made = storage.signatures(ONE)
+    copied = copy(f"{places[0]}/m/one:v1", f"{places[1]}/m/one:v1", config=Config(environ=environ))
+    assert len(copied.referring) == len(made) == 1
+    with open_storage(StorageConfig("b", f"oci://{places[1]}"), environ) as storage:
+        assert storage.signatures(ONE) == made

@@ -59,7 +59,11 @@ def test_every_field(tmp_path: Path) -> None:
         "models",
         False,
         ("http://a:8080", "http://b:8080"),
-        (f"{tmp_path}/keys/release.pub", "/etc/other.pub", "me@example.com@https://accounts.example.com"),
+        require_signature=(
+            f"{tmp_path}/keys/release.pub",
+            "/etc/other.pub",
+            "me@example.com@https://accounts.example.com",
+        ),
         retry_seconds=1.5,
     )
     assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)

@@ -172,7 +172,7 @@ def completes(action: argparse.Action, what: str) -> None:
 _GROUPS = (
     *("bring", "sign", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
     *("look", "trace", "cache", "change", "collect", "sync", "rollout"),
-    "status",
+    *("status", "audit"),
     *("advise", "simulate", "facts", "report", "deploy", "bench", "doctor", "completion"),
 )
 

@@ -15,7 +15,7 @@ from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.read.version import OpenedVersion
 from hoist.rollout.check import Check
-from hoist.rollout.outcome import RegionRolled, RolledOut
+from hoist.rollout.outcome import RegionRolled, RolledOut, State
 from hoist.rollout.regions import Region, bring, bring_back, open_region
 from hoist.rollout.told import Told
 from hoist.storage.base import Tag, Version
@@ -52,9 +52,10 @@ class Order:
 def roll_out(order: Order, config: Config, told: Told, progress: Progress, stop: Event) -> RolledOut:
     """Carry out an order; `stop` ends it, in good order. See `hoist.verbs.rollout`."""
     with ExitStack() as stack:
-        regions = [open_region(address, config) for address in order.regions]
-        for region in regions:
-            stack.callback(region.storage.close)
+        regions = []
+        for address in order.regions:
+            regions.append(open_region(address, config))
+            stack.callback(regions[-1].storage.close)
         opened = _find(order, regions, config, stack)
         if opened.version.label == order.tag:
             raise UsageError(f"{opened.version} is the version itself: a tag needs another name")
@@ -247,32 +248,34 @@ class _Rollout:
         if not self._order.put_back or not self._mine:
             return
         self._told.returning(why)
-        ordered = [region for region in self._regions if region in self._mine]
-        for region in reversed(ordered):
+        for region in reversed(self._regions):
+            if region not in self._mine:
+                continue
             try:
-                self._return_one(region, why)
+                state = self._return_one(region, f"rollout failed: {why}")
             except HoistError as error:
-                self._set(region, state="failed", error=error)
-            self._told.returned(self._states[region.address])
+                state = "failed"
+                self._set(region, error=error)
+            if state is not None:
+                self._set(region, state=state)
+                self._told.returned(self._states[region.address])
 
-    def _return_one(self, region: Region, why: str) -> None:
-        before = self._states[region.address].before
-        now = region.storage.find_tag(self._tag.name, self._tag.tag)
+    def _return_one(self, region: Region, note: str) -> State | None:
+        """What became of it; None where the move had been refused."""
+        known = self._states[region.address]
+        before, now = known.before, region.storage.find_tag(self._tag.name, self._tag.tag)
         if now == before:
-            self._set(region, state="back")
-            return
+            return None if known.state == "failed" else "back"
         if now != self._tag:
-            self._set(region, state="left")
-            return
+            return "left"
         try:
             if before is None:
                 region.storage.remove_tag(self._tag.name, self._tag.tag)
             else:
-                self._set_back(region, before, f"rollout failed: {why}")
+                self._set_back(region, before, note)
         except Conflict:
-            self._set(region, state="left")
-            return
-        self._set(region, state="back")
+            return "left"
+        return "back"
 
     def _set_back(self, region: Region, before: Tag, note: str) -> None:
         try:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, VersionNotFound
-from hoist.model.manifest import Manifest, digest_of
+from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import may_have_packs
-from hoist.storage import layout
-from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage import layout, restoring
+from hoist.storage.base import Content, Leftover, Neighbours, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant
 from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.moves import ANY, TagMove, Whatever
@@ -168,6 +168,24 @@ class TreeStorage(Storage):
 
     def collect(self, leftover: Leftover, older_than: float) -> bool:
         return collect_leftover(self.objects, leftover, older_than)
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        folder = layout.file_key(version, "")
+        return {info.key.removeprefix(folder): info.size for info in self.objects.list(folder)}
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        restoring.restore_file(self.objects, version, entry, content)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        return restoring.restore_from(self.objects, version, entry, layout.file_key(held.version, held.entry.path))
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        restoring.restore_document(self.objects, version, data)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        restoring.restore_manifest(self.objects, version, data)
 
     def exclusive(self) -> bool:
         return self.objects.conditional()

@@ -43,6 +43,10 @@ class ImageStorage(ImageReader):
     def __init__(self, repositories: Repositories, prefix: str, kind: str) -> None:
         super().__init__(repositories, kind)
         self._prefix = prefix
+        self._unlisted: dict[Version, str] = {}
+
+    def unlisted(self) -> Mapping[Version, str]:
+        return dict(self._unlisted)
 
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
@@ -230,6 +234,8 @@ class ImageStorage(ImageReader):
 
     def _named(self, name: str) -> list[tuple[str, str, ImageVersion]]:
         """Each tag of all models, or of one, and the version that it means."""
+        for left_out in [each for each in self._unlisted if name in ("", each.name)]:
+            self._unlisted.pop(left_out, None)
         names = [name] if name else list(self._names())
         listed = for_each(lambda each: [(each, tag) for tag in self.labels(each)], names, SMALL_AT_ONCE)
         pairs = [pair for each in listed for pair in each]
@@ -246,8 +252,9 @@ class ImageStorage(ImageReader):
     def _meant(self, name: str, tag: str) -> ImageVersion | None:
         try:
             return _held(self.images.named(self.repository_of(name), tag).image, name, tag)
-        except (FileNotFound, Damaged):
+        except (FileNotFound, Damaged) as error:
             # Gone since it was listed, or nothing that Hoist can read: the others are listed all the same.
+            self._unlisted[Version(name, tag)] = str(error)
             return None
 
     def _refuse_others(self, version: Version, named: Named) -> ImageVersion:
