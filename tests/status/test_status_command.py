@@ -47,7 +47,7 @@ def user(zygote: Zygote, tmp_path: Path) -> User:
         (tmp_path / name).mkdir()
     (tmp_path / "hoist.toml").write_text(HOIST_TOML)
     (tmp_path / "w.bin").write_bytes(bytes(1 << 20))
-    user = User(zygote, tmp_path, {})
+    user = User(zygote, tmp_path, {"XDG_RUNTIME_DIR": str(tmp_path / "run")})
     user.run("publish", "w.bin", "eu//m/one:v1", "--tag", "stable", "-q")
     return user
 
