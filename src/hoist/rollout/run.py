@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -247,7 +247,9 @@ class _Rollout:
         """What this rollout has moved goes back, the last region first; each by itself."""
         if not self._order.put_back or not self._mine:
             return
-        self._told.returning(why)
+        # What a listener does must not keep anything from going back.
+        with suppress(Exception):
+            self._told.returning(why)
         for region in reversed(self._regions):
             if region not in self._mine:
                 continue
@@ -258,7 +260,8 @@ class _Rollout:
                 self._set(region, error=error)
             if state is not None:
                 self._set(region, state=state)
-                self._told.returned(self._states[region.address])
+                with suppress(Exception):
+                    self._told.returned(self._states[region.address])
 
     def _return_one(self, region: Region, note: str) -> State | None:
         """What became of it; None where the move had been refused."""
