@@ -164,6 +164,18 @@ class NfsObjects:
 
         return self.contexts.run(link, target)
 
+    def copy_over(self, source: str, target: str) -> bool:
+        made = layout.TMP + uuid4().hex
+        if not self.copy(source, made):
+            return False
+
+        try:
+            self.contexts.run(lambda session: rename_file(session, f"/{made}", f"/{target}"), target)
+        finally:
+            # Renaming one name of a file to another of its names does nothing.
+            self.contexts.run(lambda session: remove(session, f"/{made}"), target)
+        return True
+
     def symlink(self, key: str, target: str) -> bool:
         def lay(session: Session) -> bool:
             made = f"/{layout.TMP}{uuid4().hex}"
