@@ -205,7 +205,14 @@ def _tags() -> list[bytes]:
     good = {"version": "v1", "digest": digest}
     other = {"version": "v0", "digest": f"sha256:{0:064}"}
     moves = [{**other, "at": 1.5, "by": "a@b"}, {**good, "at": 2, "by": "c", "note": "rollout", "before": other}]
-    different = ({}, {"version": "v2"}, {"version": ".."}, {"digest": 5}, {"moves": moves}, {"moves": moves[:1]})
+    different: tuple[dict[str, object], ...] = (
+        {},
+        {"version": "v2"},
+        {"version": ".."},
+        {"digest": 5},
+        {"moves": moves},
+        {"moves": moves[:1]},
+    )
     return [json.dumps(good | more).encode() for more in different]
 
 
