@@ -27,6 +27,7 @@ LAYERS = (
         "formatting",
     ),
     ("model",),
+    ("signing",),
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),

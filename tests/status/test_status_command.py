@@ -15,11 +15,14 @@ import termios
 import time
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 import hoist
 from hoist.config import load_config
+from hoist.testing.servers import FaultServer, RcloneServer, Rule, ServerOrigin
+from hoist.testing.servers.fault_kinds import Stalled
 from makers import SOURCE
 from prometheus import samples
 from zygote import User, Zygote
@@ -65,6 +68,19 @@ def test_a_table_and_a_document(user: User) -> None:
     assert user.run("status", "production", "--sample", "0", "--json").json["in_step"]
     status = hoist.status("us", config=load_config({"HOME": str(user.home)}, user.home))
     assert (status.storages[0].versions, status.exit_code) == (1, 0)
+
+
+def test_of_a_logical_storage_its_members_are_shown(user: User) -> None:
+    with (user.home / "hoist.toml").open("a") as file:
+        file.write(
+            '[storage.models]\nkind = "any"\nmembers = ["us", "eu"]\n[sync.of-all]\nfrom = "models"\nto = ["us"]\n'
+        )
+    for words, shown in (((), ["eu", "us", "models"]), (("models",), ["us", "eu"]), (("of-all",), ["models", "us"])):
+        found = user.run("status", *words, "--sample", "0", "--json").json
+        assert [each["storage"] for each in found["storages"]] == shown
+    models, us = found["storages"]
+    assert (models["up"], models["versions"], models["reads"]) == (True, 1, [])
+    assert [lag["versions"] for lag in us["lags"]] == [1]
 
 
 def test_what_is_wrong_stands_below_and_is_the_code(user: User) -> None:
@@ -115,9 +131,33 @@ def test_it_fits_the_terminal(user: User, columns: int) -> None:
     assert longest <= columns
     if columns < 100:
         assert lines[:3] == [lines[0], "  1 model, 1 version, 1 tag, 1.0 MiB", "  source"]
-        assert "  nobody knows whether it is in step" in lines
+        assert "  not known whether it is in step" in lines
     else:
         assert lines[0].startswith("STORAGE ")
+
+
+@pytest.mark.parametrize("where", ["*", "*manifest.json*"])
+def test_a_region_that_hangs_lets_the_command_end(user: User, rclone_server: RcloneServer, where: str) -> None:
+    """Also where threads of a pool wait for it, for which Python would wait in turn."""
+    bucket = f"status-{uuid4().hex[:12]}"
+    rclone_server.create_bucket(bucket)
+    with FaultServer(ServerOrigin(rclone_server.endpoint)) as sick:
+        far = user.with_env(
+            AWS_ACCESS_KEY_ID=rclone_server.access_key,
+            AWS_SECRET_ACCESS_KEY=rclone_server.secret_key,
+            HOIST_STORAGE_FAR_URL=f"s3://{bucket}",
+            HOIST_STORAGE_FAR_ENDPOINT=sick.endpoint,
+        )
+        far.run("copy", "eu//m/one:v1", "far", "-q")
+        sick.plan(Rule(Stalled("before"), path=where))
+        began = time.monotonic()
+        ended = far.tries("status", "far", "us", "--sample", "0", "--limit", "2")
+        assert time.monotonic() - began < 25
+    assert re.search(r"^us .* m?s +0 +0 +0 ", ended.out, re.MULTILINE), ended.out
+    assert ended.code == 6
+    assert re.search(r"^far .*NO ANSWER .*\?", ended.out, re.MULTILINE)
+    # This store's listing has no MD5s, so manifests are read to know its versions.
+    assert f"far: no answer in 2 s ({'asking it' if where == '*' else 'listing it'})" in ended.out
 
 
 def wait_for(path: Path, pattern: str) -> re.Match[str]:

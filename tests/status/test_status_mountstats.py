@@ -45,7 +45,7 @@ def test_this_machine_has_a_table_that_can_be_read() -> None:
 
 
 COUNT = st.integers(0, 2**64 - 1)
-NAME = st.from_regex("[A-Z][A-Z0-9_]{1,12}", fullmatch=True)
+NAME = st.sampled_from(("NULL", "READ", "WRITE", "GETATTR", "TEST_STATEID", "LAYOUTGET", "X2"))
 POINT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1)
 
 
@@ -73,7 +73,7 @@ def mounts(draw: st.DrawFn) -> tuple[NfsMount, str]:
     return NfsMount("nas:/x", point, kind, "4.2", 5, normal + direct, server, made), "\n".join(lines) + "\n"
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.lists(mounts(), max_size=3))
 def test_what_the_kernel_writes_is_read_back(made: list[tuple[NfsMount, str]]) -> None:
     text = OTHERS.join(["", *(written for _, written in made), ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, completes
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, add_signed_by, completes
 from hoist.cli.text import (
     print_json,
     print_table,
@@ -69,10 +69,11 @@ def _add_verify(root: Root) -> None:
         "verify",
         run_verify,
         "Read a version back and check every block",
-        about="Prints each damaged byte range, and exits with 7 if there is one.",
-        examples=("hoist verify nas//sd15/anything:v5",),
+        about="Prints each damaged byte range, and exits with 7 if there is one, with 11 without a wanted signature.",
+        examples=("hoist verify nas//sd15/anything:v5", "hoist verify nas//sd15/anything:v5 --signed-by release.pub"),
     )
     add_location(parser)
+    add_signed_by(parser)
     add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
@@ -137,7 +138,7 @@ def run_verify(args: Namespace) -> int:
     from hoist.verbs import verify
 
     with make_reporter(args.quiet) as progress:
-        found = verify(args.location, progress=progress)
+        found = verify(args.location, signed_by=args.signed_by, progress=progress)
     if args.json:
         print_json(_verified(args.location, found))
     else:
@@ -160,6 +161,7 @@ def _verified(location: str, found: Verified) -> dict[str, object]:
         "seconds": found.seconds,
         "packs": found.packs,
         "damaged_packs": found.damaged_packs,
+        "signed_by": found.signed_by or None,
         "damaged": [
             {"path": item.path, "begin": item.begin, "end": item.end, "missing": item.missing} for item in found.damaged
         ],
@@ -170,7 +172,7 @@ def _print_verified(location: str, found: Verified) -> None:
     amount = f"{show_count(found.files, 'file')}, {show_count(found.blocks, 'block')}, {show_size(found.bytes_read)}"
     took = f"{show_seconds(found.seconds)} ({show_rate(found.bytes_read, found.seconds)})"
     if not found.damaged:
-        print(printable(f"{location} is whole"))
+        print(printable(f"{location} is whole" + (f", and signed by {found.signed_by}" if found.signed_by else "")))
         print(f"  {amount} read and checked in {took}")
         return
     print(printable(f"{location} is damaged"))

@@ -65,7 +65,7 @@ def _row(storage: StorageStatus, status: Status) -> tuple[str, ...]:
         _count(storage.tags),
         _size(storage),
         _step(storage, status),
-        ", ".join(_rate(reading) for reading in storage.readings) or "-",
+        ", ".join(_shown(reading) for reading in storage.readings) or "-",
     )
 
 
@@ -110,6 +110,10 @@ def _rate(reading: Reading) -> str:
     return show_rate(reading.bytes_per_second, 1.0)
 
 
+def _shown(reading: Reading) -> str:
+    return f"{_rate(reading)} (probe)" if reading.kind == "probe" else _rate(reading)
+
+
 def _print_block(storage: StorageStatus, status: Status, width: int) -> None:
     head = ", ".join(filter(None, (storage.kind, storage.region)))
     state = f"answers in {_state(storage)}" if storage.up else _state(storage)
@@ -120,9 +124,9 @@ def _print_block(storage: StorageStatus, status: Status, width: int) -> None:
         _print(", ".join(counts), width, "  ")
     step = _step(storage, status)
     if step != "-":
-        _print({"yes": "in step", _UNKNOWN: "nobody knows whether it is in step"}.get(step, step), width, "  ")
+        _print({"yes": "in step", _UNKNOWN: "not known whether it is in step"}.get(step, step), width, "  ")
     for reading in storage.readings:
-        _print(f"read now: {_rate(reading)}", width, "  ")
+        _print(f"read now: {_shown(reading)}", width, "  ")
 
 
 def _print_more(status: Status, width: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Event, Lock
 
 from hoist.expose import labelled
-from hoist.status.document import document
+from hoist.status.document import FORMAT, document
 from hoist.status.metrics import text, values
 from hoist.status.run import Observer
 from hoist.status.state import Problem, Status
@@ -64,7 +64,7 @@ class Watch:
             status, looks = self._status, self._looks
             errors, last = dict(self._errors), dict(self._last)
         if status is None:
-            return {"looks": 0, "storages": [], "began": self._began}
+            return {"format": FORMAT, "storages": [], "looks": 0, "began": self._began}
         found = document(status)
         for storage, shown in zip(status.storages, found["storages"], strict=True):  # type: ignore[call-overload]
             shown["errors"] = {kind: count for (address, kind), count in errors.items() if address == storage.address}

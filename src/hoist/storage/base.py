@@ -180,6 +180,8 @@ class Storage(ABC):
     kind: str
     """`image`, `nas`, `oss` or `accl`; `any` for several as one."""
     traits: Traits
+    required_signers: tuple[tuple[str, ...], ...] = ()
+    """Who has to have signed a version that is opened here: of each group one, named as `require_signature` does."""
 
     @abstractmethod
     def versions(self, name: str = "") -> Iterator[Version]:
@@ -302,6 +304,22 @@ class Storage(ABC):
         `unless_tagged`: raise Conflict, naming them, if it has tags. That is looked at when the removal is announced, so
         that nobody gives it one meanwhile.
         """
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        """The signatures of a version, none of them believed: Sigstore bundles (`hoist.signing`); none where there are none.
+
+        With `hints` those by other keys may be left out (see `Bundle.hint`), which spares requests. Raises VersionNotFound
+        where the storage would have to know the version for it.
+        """
+        return ()
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        """Keep a signature of the version, whose manifest has this digest; one by the same key may go for it.
+
+        Raises VersionNotFound, Conflict if the version has another digest, Damaged for what is no bundle, and
+        StorageUnsupported where signatures have no place.
+        """
+        raise StorageUnsupported(f"{self.address} keeps no signatures")
 
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         """What killed publishes and removals have left, and nothing has touched since `older_than` (seconds since the

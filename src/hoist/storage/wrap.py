@@ -25,6 +25,7 @@ class Wrapper(Storage):
         self.address = inner.address
         self.kind = inner.kind
         self.traits = inner.traits
+        self.required_signers = inner.required_signers
 
     def before(self, operation: str, size: int) -> None:
         """Called before each operation, with the bytes it will move (0 where that is not known)."""
@@ -121,6 +122,14 @@ class Wrapper(Storage):
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         self.before("remove", 0)
         self.inner.remove(version, unless_tagged=unless_tagged)
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        self.before("signatures", 0)
+        return self.inner.signatures(version, hints)
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        self.before("add_signature", len(data))
+        self.inner.add_signature(version, digest, data)
 
     def unlisted(self) -> Mapping[Version, str]:
         return self.inner.unlisted()
