@@ -52,8 +52,8 @@ def look_at(storage: Storage, version: Version, *, documents: bool) -> FirstLook
         return FirstLook(None, (unreadable(storage, str(version), error, version),))
     held = Held(version, manifest.digest, len(manifest.files), manifest.size)
     try:
-        found = [*_files(storage, version, manifest), *(_documents(storage, version, manifest) if documents else ())]
-        found += _unsigned(storage, version, manifest)
+        found = [*_files(storage, version, manifest), *_unsigned(storage, version, manifest)]
+        found += _documents(storage, version, manifest) if documents else ()
         if found and not _is_still(storage, version, manifest):
             return FirstLook(None, ())
     except (PermissionDenied, LocalError) as error:
@@ -114,16 +114,6 @@ def unreadable(storage: Storage, what: str, error: HoistError, version: Version 
     return Finding("unreachable", "error", storage.address, what, str(error), mend, version)
 
 
-def _unsigned(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
-    try:
-        check_signed(storage, version, manifest)
-    except Unsigned as error:
-        mend = (
-            f"verify it, then hoist sign {storage.address}//{version} --key KEY.pem, or copy it from where it is signed"
-        )
-        yield Finding("unsigned", "error", storage.address, str(version), str(error), mend, version)
-
-
 def _files(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
     sizes = storage.stored_sizes(version)
     if sizes is None:
@@ -181,6 +171,14 @@ def _documents(storage: Storage, version: Version, manifest: Manifest) -> Iterat
                 blob.digest,
                 ((0, blob.size),),
             )
+
+
+def _unsigned(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        check_signed(storage, version, manifest)
+    except Unsigned as error:
+        mend = f"hoist sign {storage.address}//{version} --key KEY.pem, if it is what it should be; else remove it"
+        yield Finding("unsigned", "error", storage.address, str(version), str(error), mend, version)
 
 
 def _damaged_manifest(storage: Storage, version: Version, error: Damaged) -> Finding:
