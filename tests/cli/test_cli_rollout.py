@@ -119,7 +119,7 @@ def test_a_failure_and_its_exit_code(shell: Shell) -> None:
     assert (move["from"], move["to"], move["by"], move["note"]) == ("v2", "v1", "anna", "rollback")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_puts_things_back(shell: Shell, zygote: Zygote, number: int, code: int) -> None:
     check = f'[ "$HOIST_ROLLOUT_REGION" = a ] || {{ sleep 300 & echo $! > {shell.home}/child; wait; }}'
     started = zygote.start(shell.home, shell.env, *ROLLOUT, "--check", check, "-q")
@@ -139,7 +139,8 @@ def test_killed_at_random_moments(shell: Shell, zygote: Zygote, record_property:
     """A rollout and a rollback, each killed: no tag names what is not there, and the next run finishes."""
     rng = random.Random(9)
     back = ("rollback", NAME, "--tag", "stable", "--regions", ",".join(REGIONS))
-    forth = (*ROLLOUT, "-q")
+    # The checks are there so that many kills hit while tags move.
+    forth = (*ROLLOUT, "-q", "--check", "sleep 0.1")
     whole = max(zygote.run(shell.home, shell.env, *forth).seconds for _ in range(2))
     seen = dict.fromkeys(("none", "some", "all"), 0)
     for number in range(KILLS):

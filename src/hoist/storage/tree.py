@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, VersionNotFound
@@ -49,7 +51,11 @@ class TreeStorage(Storage):
     def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
         found: dict[Version, Seen] = {}
         unsure: list[tuple[Version, float]] = []
+        signers: defaultdict[Version, set[str]] = defaultdict(set)
         for info in self.objects.list(layout.VERSIONS + (f"{name}/" if name else "")):
+            signed = layout.version_of_document(info.key) if layout.is_signature(info.key) else None
+            if signed:
+                signers[signed].add(info.key.rpartition("/")[2])
             version = layout.version_of_manifest(info.key)
             if version is None or name not in ("", version.name):
                 continue
@@ -58,7 +64,8 @@ class TreeStorage(Storage):
                 found[version] = Seen(info.modified, md5=md5)
             else:
                 unsure.append((version, info.modified))
-        return found | read_seen(self, unsure)
+        found |= read_seen(self, unsure)
+        return {version: replace(seen, signers=frozenset(signers.get(version, ()))) for version, seen in found.items()}
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         return self._tags.all(name)
