@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,7 @@ class Host(MemoryObjects):
         self._asked()
         return self._server.swap(key, data, expected)
 
-    def delete(self, keys: list[str]) -> None:  # type: ignore[override]
+    def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._asked()
             self._server.delete([key])
@@ -188,7 +188,7 @@ def test_kills_behind_listings_and_clocks_that_lie(
         for _ in range(STEPS):
             trial.step()
             trial.check()
-        # All is well, and what a killed removal has announced is over: each label gets the content that it has, or one of them.
+        # All is well, and what a killed removal has announced is over: each label gets what it has, or one of the contents.
         trial.offset = 120.0
         storage = TreeStorage(trial.server, "nas")
         for label in LABELS:
