@@ -100,10 +100,11 @@ def in_step_at_last(world: World, words: list[str], ended: list[Ended], trial: T
     assert all(said_why(each) for each in ended), ended
     for name in trial.names:
         world.look(name)
-    again = world.user.tries(*words)
+    patient = world.user.with_env(HOIST_RETRY_SECONDS="10")
+    again = patient.tries(*words)
     if again.code == CONFLICT and "--replace-unfinished" in again.error and world.was_unmounted:
         # What went to the folder below the mount point came back without its claim, or the claim without it.
-        again = world.user.tries(*words, "--replace-unfinished")
+        again = patient.tries(*words, "--replace-unfinished")
     assert again.code == 0, (trial, ended, again)
     for name in trial.names:
         seen = world.look(name)
