@@ -1,4 +1,4 @@
-"""A region is lost in the middle of a load: how long the rest takes from the other one, and what `any` costs while all is well.
+"""A region is lost in the middle of a load: how long the rest takes from the other one, and what kind any costs otherwise.
 
 Two regions are two rclone servers over one folder; one is killed, or frozen, once half of the bytes are there. Every load is
 verified as any, and its tensors are compared with the file's.
@@ -120,7 +120,8 @@ class _Watch:
             self._come += count
             if self._server is None or self.lost_at is not None or self._come < self._at:
                 return
-            for pid in self._server.pids:
+            # The first is its warden, which ends what is left.
+            for pid in self._server.pids[1:]:
                 os.kill(pid, self._number)
             self.lost_at, self.left = time.perf_counter(), self._size - self._come
 

@@ -22,8 +22,8 @@ def add_failover(commands: Commands) -> None:
         "failover",
         run_failover,
         "Measure a load whose region is lost in the middle, on two rclone servers of its own",
-        about="One is killed, or frozen, when half of the bytes are there; the other gives the rest. Beside that, loads while\n"
-        "all is well, by kind any and of the first region alone. Everything lies in a temporary folder.",
+        about="One is killed, or frozen, when half of the bytes are there; the other gives the rest. Beside that, loads\n"
+        "while all is well, by kind any and of the first region alone. Everything lies in a temporary folder.",
         examples=("hoist bench failover --record figures.jsonl", "hoist bench failover --size 256MiB --repeat 1"),
     )
     parser.add_argument("--size", default="2GiB", metavar="SIZE", help="of the model (default: 2GiB)")
