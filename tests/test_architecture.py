@@ -27,6 +27,7 @@ LAYERS = (
         "formatting",
     ),
     ("model",),
+    ("signing",),
     ("storage",),
     ("read",),
     ("tensors", "transfer", "mount", "accelerator"),
@@ -39,7 +40,7 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
-    ("advise",),
+    ("advise", "auditing"),
     ("report", "deploy"),
     ("cli",),
 )

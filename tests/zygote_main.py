@@ -19,6 +19,9 @@ import sys
 import time
 from contextlib import suppress
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.session  # noqa: F401
 import ruamel.yaml  # noqa: F401
 import torch  # noqa: F401
 import uvicorn  # noqa: F401
@@ -28,19 +31,23 @@ import hoist.cli
 import hoist.cli.bring
 import hoist.cli.deploy
 import hoist.cli.image
+import hoist.cli.interrupt
 import hoist.cli.load
 import hoist.cli.look
+import hoist.cli.parser
 import hoist.cli.progress
 import hoist.cli.serve
 import hoist.function.service.app
 import hoist.function.service.run
 import hoist.image.verbs
+import hoist.rollout.verb
 import hoist.storage.image.open_image
 import hoist.storage.open_bucket
 import hoist.storage.open_directory
 import hoist.tensors.checkpoint
 import hoist.tensors.safetensors
 import hoist.tensors.timing
+import hoist.transfer.copying
 import hoist.verbs
 
 _NOBODY = 65534
@@ -74,6 +81,8 @@ def child(order: dict[str, object]) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
+    # Which imports the modules of all verbs.
+    hoist.cli.parser.build_parser()
     for line in sys.stdin:
         order = json.loads(line)
         began = time.monotonic()

@@ -17,6 +17,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hoist.advise.verb import advice
+    from hoist.auditing.run import audit
     from hoist.checkup.run import doctor
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         remove,
         rollback,
         rollout,
+        sign,
+        signature,
         start_fleet,
         status,
         sync,
@@ -53,6 +56,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "advice": "hoist.advise.verb",
+    "audit": "hoist.auditing.run",
     "doctor": "hoist.checkup.run",
     "HoistError": "hoist.errors",
     "load_checkpoint": "hoist.tensors.checkpoint",
@@ -64,7 +68,7 @@ _HOMES = {
         ("collect", "copy", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
         "hoist.verbs",
     ),
-    **dict.fromkeys(("status",), "hoist.verbs"),
+    **dict.fromkeys(("sign", "signature", "status"), "hoist.verbs"),
     **dict.fromkeys(("start_fleet", "sync", "warm"), "hoist.verbs"),
     **dict.fromkeys(("history", "rollback", "rollout"), "hoist.verbs"),
     **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
@@ -73,6 +77,7 @@ _HOMES = {
 __all__ = [
     "HoistError",
     "advice",
+    "audit",
     "cache_drop",
     "cache_limit",
     "cache_pin",
@@ -96,6 +101,8 @@ __all__ = [
     "rollback",
     "rollout",
     "safe_open",
+    "sign",
+    "signature",
     "start_fleet",
     "status",
     "sync",

@@ -3,8 +3,9 @@
 This is the only reader of `os.environ`. Storages come, later ones winning, from the user's
 `$XDG_CONFIG_HOME/hoist/hoist.toml`, the project's `hoist.toml` (in the working folder or above it; or the one file that
 `HOIST_CONFIG` names), and `HOIST_STORAGE_<NAME>_<FIELD>`. A URL or a path can stand in a storage's place; then
-`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE` and
-`HOIST_ACCELERATOR` apply. `HOIST_AUTHOR` is who moves tags, for their history; default: `user@host`.
+`HOIST_ENDPOINT`, `HOIST_REGION`, `HOIST_PATH_STYLE`, `HOIST_CA_BUNDLE`, `HOIST_ANONYMOUS`, `HOIST_PROFILE`,
+`HOIST_ACCELERATOR` and `HOIST_REQUIRE_SIGNATURE` apply.
+`HOIST_AUTHOR` is who moves tags, for their history; default: `user@host`.
 
     [storage.oss]
     url = "s3://models/prefix"          # or oss:// gs:// az:// file:// or a path
@@ -16,6 +17,7 @@ This is the only reader of `os.environ`. Storages come, later ones winning, from
     profile = "models"                  # of ~/.aws/credentials
     anonymous = false
     accelerator = "http://accel:8080"   # or a list: where hoist accelerate runs; weights are read through it
+    require_signature = "release.pub"   # or a list: no version is opened that none of these has signed
 
     [storage.models]
     kind = "any"                        # several storages as one: docs/any.md
@@ -293,3 +295,6 @@ def _override(tables: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None
         tables.setdefault(known, {})[found] = value
         if found == "url":
             tables[known].pop("_base", None)
+        if found == "require_signature":
+            # A path in a variable is relative to the working folder.
+            tables[known]["_keys"] = ""

@@ -20,6 +20,7 @@
     ├── Damaged                 bytes are not what the manifest says
     │   ├── DamagedBlock        a block at rest or on the way has the wrong digest
     │   └── InvalidManifest     a manifest or block table is malformed or lies
+    ├── Unsigned                a version has no good signature by those who have to have signed it
     ├── InvalidFile             a weight file is truncated, malformed or lies
     │   └── UnsafeCheckpoint    a checkpoint that would execute code when loaded
     ├── LocalError              this machine: a full disk, a path that is in the way, a missing library
@@ -140,6 +141,12 @@ class DamagedBlock(Damaged):
 
 class InvalidManifest(Damaged):
     """A manifest or block table is malformed or lies."""
+
+
+class Unsigned(HoistError):
+    """A version has no good signature by those who have to have signed it."""
+
+    exit_code = 11
 
 
 class InvalidFile(HoistError):

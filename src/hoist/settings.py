@@ -44,6 +44,7 @@ class StorageConfig:
     anonymous: bool = False
     accelerator: tuple[str, ...] = ()
     members: tuple[StorageConfig, ...] = ()
+    require_signature: tuple[str, ...] = ()
     retry_seconds: float = 60.0
 
 
@@ -115,8 +116,10 @@ def parse_storage(address: str, table: Mapping[str, Any], where: str) -> Storage
             values[key] = _boolean(values[key], f"{label}: {key}")
     if "accelerator" in values:
         values["accelerator"] = _addresses(values["accelerator"], f"{label}: accelerator")
+    if "require_signature" in values:
+        values["require_signature"] = _signers(values["require_signature"], _keys_folder(table), label)
     for key, value in values.items():
-        if key not in ("path_style", "anonymous", "accelerator") and not isinstance(value, str):
+        if key not in ("path_style", "anonymous", "accelerator", "require_signature") and not isinstance(value, str):
             raise InvalidConfig(f"{label}: {key} must be a text")
     for key in ("url", "endpoint"):
         try:
@@ -144,7 +147,7 @@ def parse_any(
     """
     values = {key: value for key, value in table.items() if not key.startswith("_")}
     label = f"{where}: storage {address!r}"
-    unknown = sorted(set(values) - {"kind", "members"})
+    unknown = sorted(set(values) - {"kind", "members", "require_signature"})
     if unknown:
         raise InvalidConfig(
             f"{label}: a storage of kind {ANY} has kind and members, and no {unknown[0]}: its members have"
@@ -169,8 +172,9 @@ def parse_any(
         if names.count(name) > 1:
             raise InvalidConfig(f"{label}: member {name!r} is named twice")
     members = tuple(storages[name] for name in names)
+    signers = _signers(values["require_signature"], _keys_folder(table), label) if "require_signature" in values else ()
     # What reads a URL finds a scheme of its own there, and not an empty path.
-    return StorageConfig(address, f"{ANY}://{','.join(names)}", ANY, members=members)
+    return StorageConfig(address, f"{ANY}://{','.join(names)}", ANY, members=members, require_signature=signers)
 
 
 def _addresses(given: object, label: str) -> tuple[str, ...]:
@@ -183,6 +187,27 @@ def _addresses(given: object, label: str) -> tuple[str, ...]:
         if not _SERVER.fullmatch(url):
             raise InvalidConfig(f"{label}: write http://HOST:PORT or https://HOST:PORT, not {url.rpartition('@')[2]!r}")
     return found
+
+
+def _keys_folder(table: Mapping[str, Any]) -> Path:
+    """Where paths of keys in a table begin: where its file is; what a variable says is of the working folder."""
+    return Path(str(table.get("_keys", table.get("_base", ""))) or Path.cwd())
+
+
+def _signers(given: object, folder: Path, label: str) -> tuple[str, ...]:
+    """Public keys and identities, from a list or a text with commas; a path in a file is relative to that file."""
+    texts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidConfig(
+            f"{label}: require_signature must be the path of a public key, IDENTITY@ISSUER, or a list of them"
+        )
+    found = [text.strip() for text in texts if text.strip()]
+    if not found:
+        raise InvalidConfig(f"{label}: require_signature names nobody: leave it out where no signature is wanted")
+    return tuple(
+        text if re.search("@https?://", text) else str(folder / local_path(text, f"{label}: require_signature"))
+        for text in dict.fromkeys(found)
+    )
 
 
 def local_path(text: str, label: str) -> Path:

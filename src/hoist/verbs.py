@@ -21,6 +21,7 @@ from hoist.read.connect import connect, open_location
 from hoist.read.connect import host_cache as find_cache
 from hoist.read.listing import Listed, list_versions
 from hoist.read.version import OpenedVersion
+from hoist.signing.signer import open_signer
 from hoist.storage.base import Tag, Version
 from hoist.transfer.cached import CacheVerified, Pinned, pin_version, verify_cache
 from hoist.transfer.collect import GRACE_SECONDS, Collected, collect_storage
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hoist.sync.result import SyncResult
     from hoist.tensors.inspect import Inspection
     from hoist.transfer.copy import Copied
+    from hoist.transfer.sign import Signed
 
 
 def publish(
@@ -52,6 +54,7 @@ def publish(
     replace_unfinished: bool = False,
     checked: bool = True,
     pack_below: int | None = None,
+    sign: str | Path | None = None,
     progress: Progress | None = None,
     config: Config | None = None,
 ) -> Published:
@@ -59,11 +62,13 @@ def publish(
 
     `tags` are set afterwards; `exclude` are patterns of files to leave out; `replace_unfinished` takes over a label that
     a dead publish of other content holds; `checked=False` publishes a `.safetensors` file that is none; files below
-    `pack_below` bytes are also laid into packs (0: none; default: below 256 KiB, in buckets).
+    `pack_below` bytes are also laid into packs (0: none; default: below 256 KiB, in buckets); `sign` as the key of `sign`.
     Raises InvalidReference, UsageError, FileNotFound, InvalidFile, LocalError, Conflict, and what a storage may.
     """
     where = parse_location(location)
     labels = [check_label(tag) for tag in tags]
+    config = config or load_config()
+    signer = open_signer(str(sign), config.environ) if sign is not None else None
     storage, engine = connect(where.storage, config)
     limits = engine.config
     options = Options(
@@ -75,16 +80,22 @@ def publish(
         retry_seconds=limits.retry_seconds,
         max_bandwidth=limits.max_bandwidth,
         pack_below=pack_below,
+        signer=signer,
     )
     with storage:
         return publish_version(Path(source), storage, where.reference, options, progress or Progress())
 
 
-def list(storage: str, name: str = "", *, config: Config | None = None) -> Sequence[Listed]:
-    """The versions in a storage, or of one model in it. Raises StorageNotFound, and what a storage may."""
+def list(
+    storage: str, name: str = "", *, signed_by: Sequence[str | Path] = (), config: Config | None = None
+) -> Sequence[Listed]:
+    """The versions in a storage, or of one model in it; of each who of `signed_by` has signed it (as `verify` has them).
+
+    Raises StorageNotFound, and what a storage may.
+    """
     opened, _ = connect(storage, config)
     with opened:
-        return list_versions(opened, check_name(name) if name else "")
+        return list_versions(opened, check_name(name) if name else "", [str(each) for each in signed_by])
 
 
 def open(location: str, *, config: Config | None = None) -> OpenedVersion:
@@ -103,10 +114,44 @@ def inspect(location: str, *, shared: bool = True, config: Config | None = None)
         return inspect_version(opened, shared=shared)
 
 
-def verify(location: str, *, progress: Progress | None = None, config: Config | None = None) -> Verified:
-    """Read a version back and check every block; damage is in the result. Raises NotFound, InvalidManifest."""
+def verify(
+    location: str,
+    *,
+    signed_by: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+    config: Config | None = None,
+) -> Verified:
+    """Read a version back and check every block; damage is in the result.
+
+    With `signed_by` (paths of public keys, or IDENTITY@ISSUER) one of them has to have signed it. Raises NotFound, Unsigned,
+    InvalidManifest.
+    """
     with open_location(location, config) as opened:
-        return verify_version(opened, progress or Progress())
+        wanted = [[str(each) for each in signed_by]] if signed_by else opened.storage.required_signers
+        return verify_version(opened, progress or Progress(), wanted)
+
+
+def sign(location: str, key: str | Path, *, config: Config | None = None) -> Signed:
+    """Sign a version that is in a storage, by the private key in this file (its password in HOIST_SIGN_PASSWORD), or by
+    `sigstore`; a version that this key has signed is left alone.
+
+    Raises InvalidConfig for a key that cannot be used, NotFound, LocalError without model-signing, and what a storage may.
+    """
+    from hoist.transfer.sign import sign_version
+
+    config = config or load_config()
+    signer = open_signer(str(key), config.environ)
+    with open_location(location, config, check=False) as opened:
+        return sign_version(opened.storage, opened.version, opened.manifest, signer)
+
+
+def signature(location: str, *, signed_by: Sequence[str | Path] = (), config: Config | None = None) -> bytes:
+    """A version's signature, a Sigstore bundle of OpenSSF model-signing: the one that it has, or one that is good by one of
+    `signed_by`. Raises Unsigned, UsageError if there are several, NotFound, and what a storage may."""
+    from hoist.transfer.sign import find_signature
+
+    with open_location(location, config, check=False) as opened:
+        return find_signature(opened.storage, opened.version, opened.manifest, [str(each) for each in signed_by])
 
 
 def pull(
@@ -437,6 +482,8 @@ __all__ = [
     "remove",
     "rollback",
     "rollout",
+    "sign",
+    "signature",
     "start_fleet",
     "status",
     "sync",

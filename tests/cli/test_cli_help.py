@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 from cli_commands import SOURCE, Shell, directory_shell, write_safetensors
 
-HEAVY = ("torch", "numpy", "obstore", "rich", "http.client", "asyncio", "shtab", "blake3", "pathlib", "dataclasses")
+HEAVY = (
+    "cryptography",
+    "model_signing",
+    "torch",
+    "numpy",
+    "obstore",
+    "rich",
+    "http.client",
+    "asyncio",
+    "shtab",
+    "blake3",
+    "pathlib",
+    "dataclasses",
+)
 VERBS = (
     "publish",
     "pull",
@@ -19,6 +32,8 @@ VERBS = (
     "list",
     "inspect",
     "verify",
+    "sign",
+    "signature",
     "tag",
     "remove",
     "collect",

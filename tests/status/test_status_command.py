@@ -15,11 +15,14 @@ import termios
 import time
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 import hoist
 from hoist.config import load_config
+from hoist.testing.servers import FaultServer, RcloneServer, Rule, ServerOrigin
+from hoist.testing.servers.fault_kinds import Stalled
 from makers import SOURCE
 from prometheus import samples
 from zygote import User, Zygote
@@ -44,7 +47,7 @@ def user(zygote: Zygote, tmp_path: Path) -> User:
         (tmp_path / name).mkdir()
     (tmp_path / "hoist.toml").write_text(HOIST_TOML)
     (tmp_path / "w.bin").write_bytes(bytes(1 << 20))
-    user = User(zygote, tmp_path, {})
+    user = User(zygote, tmp_path, {"XDG_RUNTIME_DIR": str(tmp_path / "run")})
     user.run("publish", "w.bin", "eu//m/one:v1", "--tag", "stable", "-q")
     return user
 
@@ -65,6 +68,19 @@ def test_a_table_and_a_document(user: User) -> None:
     assert user.run("status", "production", "--sample", "0", "--json").json["in_step"]
     status = hoist.status("us", config=load_config({"HOME": str(user.home)}, user.home))
     assert (status.storages[0].versions, status.exit_code) == (1, 0)
+
+
+def test_of_a_logical_storage_its_members_are_shown(user: User) -> None:
+    with (user.home / "hoist.toml").open("a") as file:
+        file.write(
+            '[storage.models]\nkind = "any"\nmembers = ["us", "eu"]\n[sync.of-all]\nfrom = "models"\nto = ["us"]\n'
+        )
+    for words, shown in (((), ["eu", "us", "models"]), (("models",), ["us", "eu"]), (("of-all",), ["models", "us"])):
+        found = user.run("status", *words, "--sample", "0", "--json").json
+        assert [each["storage"] for each in found["storages"]] == shown
+    models, us = found["storages"]
+    assert (models["up"], models["versions"], models["reads"]) == (True, 1, [])
+    assert [lag["versions"] for lag in us["lags"]] == [1]
 
 
 def test_what_is_wrong_stands_below_and_is_the_code(user: User) -> None:
@@ -115,9 +131,35 @@ def test_it_fits_the_terminal(user: User, columns: int) -> None:
     assert longest <= columns
     if columns < 100:
         assert lines[:3] == [lines[0], "  1 model, 1 version, 1 tag, 1.0 MiB", "  source"]
-        assert "  nobody knows whether it is in step" in lines
+        assert "  not known whether it is in step" in lines
     else:
         assert lines[0].startswith("STORAGE ")
+
+
+def test_a_region_that_hangs_lets_the_command_end(user: User, rclone_server: RcloneServer) -> None:
+    """Also where threads of a pool wait for it, for which Python would wait in turn."""
+    bucket = f"status-{uuid4().hex[:12]}"
+    rclone_server.create_bucket(bucket)
+    with FaultServer(ServerOrigin(rclone_server.endpoint)) as sick:
+        far = user.with_env(
+            AWS_ACCESS_KEY_ID=rclone_server.access_key,
+            AWS_SECRET_ACCESS_KEY=rclone_server.secret_key,
+            HOIST_STORAGE_FAR_URL=f"s3://{bucket}",
+            HOIST_STORAGE_FAR_ENDPOINT=sick.endpoint,
+        )
+        far.run("copy", "eu//m/one:v1", "far", "-q")
+        sick.plan(Rule(Stalled("before"), path="*manifest.json*"))
+        env = {"PATH": os.environ["PATH"], "HOME": str(user.home), "PYTHONPATH": str(SOURCE), **far.env}
+        # A Python of its own, which ends as one does; a fork of the tests' is ended.
+        command = [sys.executable, "-m", "hoist", "status", "far", "us", "--sample", "0", "--limit", "3"]
+        began = time.monotonic()
+        ended = subprocess.run(command, cwd=user.home, env=env, capture_output=True, text=True, check=False)
+        assert time.monotonic() - began < 25
+    assert re.search(r"^us .* m?s +0 +0 +0 ", ended.stdout, re.MULTILINE), ended
+    assert (ended.returncode, ended.stderr) == (6, "")
+    assert re.search(r"^far .*NO ANSWER .*\?", ended.stdout, re.MULTILINE)
+    # This store's listing has no MD5s, so manifests are read to know its versions.
+    assert "far: no answer in 3 s (listing it)" in ended.stdout
 
 
 def wait_for(path: Path, pattern: str) -> re.Match[str]:
@@ -139,6 +181,18 @@ def test_watching_shows_it_again_and_ends_by_a_signal(user: User) -> None:
     assert (ended.code, ended.error) == (0, "")
     assert all(each["storages"][0]["versions"] == 1 for each in documents)
     assert documents[1]["at"] > documents[0]["at"]
+
+
+def test_what_went_wrong_is_told_when_it_is_over(user: User) -> None:
+    (user.home / "us").rename(user.home / "lost")
+    started = user.zygote.start(user.home, user.env, "status", "us", "--watch", "--interval", "1s", "--sample", "0")
+    wait_for(started.out, "us .*DOWN")
+    (user.home / "lost").rename(user.home / "us")
+    found = wait_for(
+        started.out, r"us: well again; (\d+) problems? so far, the last at [\d:]+: us: there is no directory"
+    )
+    assert started.end().code == 0
+    assert int(found[1]) >= 1
 
 
 def test_serving_goes_on_through_a_region_that_is_lost(user: User) -> None:

@@ -24,6 +24,7 @@ ca_bundle = "/etc/ssl/own.pem"
 profile = "models"
 anonymous = false
 accelerator = ["http://a:8080", "http://b:8080"]
+require_signature = ["keys/release.pub", "/etc/other.pub", "me@example.com@https://accounts.example.com"]
 
 [engine]
 connections = 8
@@ -58,6 +59,11 @@ def test_every_field(tmp_path: Path) -> None:
         "models",
         False,
         ("http://a:8080", "http://b:8080"),
+        require_signature=(
+            f"{tmp_path}/keys/release.pub",
+            "/etc/other.pub",
+            "me@example.com@https://accounts.example.com",
+        ),
         retry_seconds=1.5,
     )
     assert replace(config.engine, trusted=None, uploads=None) == EngineConfig(8, 128 << 20, 1.5)
@@ -247,3 +253,24 @@ def test_max_bandwidth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(InvalidConfig, match="--max-bandwidth"):
             say("max_bandwidth", wrong)
     assert load_config({}, tmp_path).engine.max_bandwidth == 3 << 20
+
+
+def test_signers_of_a_variable_are_relative_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    write(tmp_path / "hoist.toml", '[storage.a]\nurl = "models"\nrequire_signature = "a.pub"\n')
+    assert load_config(env(tmp_path)).storage("a").require_signature == (f"{tmp_path}/a.pub",)
+    said = load_config(env(tmp_path, HOIST_STORAGE_A_REQUIRE_SIGNATURE="b.pub,/c.pub")).storage("a")
+    assert (said.url, said.require_signature) == (f"{tmp_path}/models", (f"{tmp_path}/work/b.pub", "/c.pub"))
+    bare = load_config(env(tmp_path, HOIST_REQUIRE_SIGNATURE="b.pub")).storage("/srv/models")
+    assert bare.require_signature == (f"{tmp_path}/work/b.pub",)
+
+
+@pytest.mark.parametrize("given", ["[]", '""', '" , "', "true", "[1]", '["a.pub", 2]', '"~nobody-here/a.pub"'])
+def test_signers_that_are_none(given: str, tmp_path: Path) -> None:
+    """Above all: what is empty by mistake must not require nothing."""
+    write(tmp_path / "hoist.toml", f'[storage.a]\nurl = "/a"\nrequire_signature = {given}\n')
+    with pytest.raises(InvalidConfig, match="require_signature"):
+        load_config(env(tmp_path), tmp_path)

@@ -111,6 +111,7 @@ class ImageConformance(StorageConformance):
     adopted_bytes = (4 << 20) + 1
     stages = False
     packs = False
+    restores = False
 
 
 class TestImageLayout(ImageConformance):
@@ -167,6 +168,7 @@ class TestAnyOfDirectoryAndMemory(StorageConformance):
     """Writes go to the directory, and all else asks both."""
 
     examples = 5
+    restores = False
 
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Iterator[Storage]:
@@ -178,6 +180,7 @@ class TestAnyOfDirectoryAndMemory(StorageConformance):
 
 class TestAnyOfBucketAndDirectory(StorageConformance):
     examples = 2
+    restores = False
 
     @pytest.fixture
     def storage(self, radosgw_server: RadosgwServer, open_on: OpenOn, tmp_path: Path) -> Storage:

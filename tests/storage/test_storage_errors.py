@@ -31,6 +31,7 @@ def verbs(storage: Storage) -> dict[str, Callable[[], object]]:
         "versions": lambda: list(storage.versions()),
         "tags": lambda: list(storage.tags("a")),
         "find_tag": lambda: storage.find_tag("a", "b"),
+        "tag_moves": lambda: storage.tag_moves("a", "b"),
         "read_manifest": lambda: storage.read_manifest(ver("a:v1")),
         "resolve": lambda: storage.resolve(ref("a:v1")),
         "read_blob": lambda: storage.read_blob(ver("a:v1"), ENTRY.digest, 5),

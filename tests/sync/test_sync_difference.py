@@ -27,7 +27,11 @@ def names(versions: object) -> list[str]:
 def states(draw: st.DrawFn) -> StorageState:
     keys = draw(st.sets(st.tuples(st.sampled_from(NAMES), st.sampled_from(LABELS))))
     seen = {
-        Version(*key): Seen(draw(st.sampled_from((0.0, 1.0, 2.0))), *draw(st.sampled_from(KNOWN)))
+        Version(*key): Seen(
+            draw(st.sampled_from((0.0, 1.0, 2.0))),
+            *draw(st.sampled_from(KNOWN)),
+            signers=draw(st.sampled_from(SIGNERS)),
+        )
         for key in sorted(keys)
     }
     tags = {}
@@ -38,6 +42,7 @@ def states(draw: st.DrawFn) -> StorageState:
     return StorageState("any", seen, tags)
 
 
+SIGNERS = (None, frozenset[str](), frozenset({"ann"}), frozenset({"ann", "bob"}))
 CONTENTS = (digest("one"), digest("two"))
 # By digest only, by MD5 only, by both.
 KNOWN = [
@@ -61,6 +66,9 @@ def plans(draw: st.DrawFn) -> SyncPlan:
 def done(found: Difference, source: StorageState, target: StorageState) -> StorageState:
     """The target after all that is to be done."""
     versions = dict(target.versions) | {each: source.versions[each] for each in found.bring}
+    for each in found.sign:
+        seen, ours = versions[each], source.versions[each]
+        versions[each] = replace(seen, signers=(seen.signers or frozenset()) | (ours.signers or frozenset()))
     tags = dict(target.tags) | {(each.tag.name, each.tag.tag): each.tag for each in found.retag}
     for tag in found.untag:
         del tags[tag.name, tag.tag]
@@ -138,6 +146,20 @@ def test_where_no_times_are_known_the_labels_say_which_is_newer() -> None:
 def test_versions_come_in_the_order_in_which_they_were_published() -> None:
     source = state({"m:a": ("1", 3), "m:b": ("2", 1), "k:c": ("3", 2)})
     assert names(difference(plan(), source, state({})).bring) == ["m:b", "k:c", "m:a"]
+
+
+def test_signatures_that_were_made_later_come_after() -> None:
+    v1 = version("m:v1")
+    source = StorageState("source", {v1: Seen(0.0, "d", signers=frozenset({"ann"}))})
+    for signers, lacks in (
+        (frozenset[str](), True),
+        (frozenset({"ann"}), False),
+        (frozenset({"bob"}), True),
+        (None, False),
+    ):
+        target = replace(source, versions={v1: Seen(0.0, "d", signers=signers)})
+        found = difference(plan(), source, target)
+        assert (names(found.sign), found.in_step) == (["m:v1"] if lacks else [], not lacks)
 
 
 def test_other_content_under_a_label_is_a_conflict_and_its_tags_stay() -> None:

@@ -57,11 +57,19 @@ class _AnyAnswer(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
-def fetch(url: str, ca_bundle: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """GET `url`, through the proxy that the environment sets if it does. Raises StorageUnavailable, saying why."""
+def fetch(
+    url: str,
+    ca_bundle: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+) -> Answer:
+    """One request, through the proxy that the environment sets if it does. Raises StorageUnavailable, saying why."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     opener = urllib.request.build_opener(_AnyAnswer, urllib.request.HTTPSHandler(context=trust(ca_bundle)))
-    request = urllib.request.Request(url, headers=dict(headers or {}) | {"Accept-Encoding": "identity"})  # noqa: S310
+    given = dict(headers or {}) | {"Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, body, given, method=method)  # noqa: S310
     sent, began = time.time(), time.perf_counter()
     try:
         with opener.open(request, timeout=CONNECT_SECONDS) as response:

@@ -39,6 +39,8 @@ def _add_publish(root: Root) -> None:
     add_location(parser, "where it shall be, as STORAGE//NAME:VERSION")
     add = parser.add_argument
     add("--tag", action="append", default=[], metavar="TAG", help="then point this tag at it (may be repeated)")
+    text = "then sign it by this private key (PEM), or by sigstore: before a tag points at it"
+    completes(add("--sign", metavar="KEY", help=text), "file")
     add("--exclude", action="append", default=[], metavar="PATTERN", help="leave out files like this (may be repeated)")
     add("--replace-unfinished", action="store_true", help="take over the label from a dead publish of other content")
     add("--unchecked", action="store_true", help="publish a .safetensors file even if it is none")
@@ -88,6 +90,7 @@ def run_publish(args: Namespace) -> int:
             exclude=args.exclude,
             replace_unfinished=args.replace_unfinished,
             checked=not args.unchecked,
+            sign=args.sign,
             pack_below=None if args.pack_below is None else parse_size(args.pack_below),
             progress=progress,
         )
@@ -120,6 +123,7 @@ def _published(location: str, tags: list[str], done: Published) -> dict[str, obj
         "exclusive": done.exclusive,
         "packs": done.packs,
         "pack_bytes": done.pack_bytes,
+        "signed_by": done.signed_by or None,
     }
 
 
@@ -137,6 +141,8 @@ def _print_published(location: str, tags: list[str], done: Published) -> None:
     if done.packs:
         sent = f": {show_size(done.pack_bytes)} sent" if done.pack_bytes else ""
         print(f"  small files also lie in {show_count(done.packs, 'pack')}{sent}")
+    if done.signed_by:
+        print(printable(f"  signed by {done.signed_by}"))
     if tags:
         print(f"  tagged {', '.join(tags)}")
 

@@ -113,6 +113,7 @@ def _document(done: Copied) -> dict[str, object]:
         "exclusive": done.exclusive,
         "packs": done.packs,
         "pack_bytes": done.pack_bytes,
+        "signatures": done.signatures,
         "error": None if error is None else {"kind": type(error).__name__, "message": str(error)},
     }
 
@@ -135,6 +136,8 @@ def _print(done: Copied) -> None:
     rate = f" ({show_rate(done.sent_bytes, done.seconds)})" if done.sent_bytes and not done.dry_run else ""
     amount = f"{show_count(done.files, 'file')}, {show_size(done.size)}{took}"
     print(f"  {amount}" + (": " + ", ".join(shown) + rate if shown else ""))
+    if done.signatures:
+        print(f"  {show_count(done.signatures, 'signature')} came along")
     if done.tags:
         print(f"  tagged {', '.join(done.tags)}")
     if not done.exclusive:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hoist.cli.text import print_json, print_table, printable, show_count, show_size
 
 if TYPE_CHECKING:
+    from hoist.read.signed import Signature
     from hoist.tensors.inspect import FileSummary, Inspection
 
 
@@ -30,6 +31,10 @@ def _document(location: str, found: Inspection, tensors: bool, shared: bool) -> 
         "digest": found.manifest.digest,
         "size_bytes": found.manifest.size,
         "tags": found.tags,
+        "signatures": [
+            {"key": item.key or None, "trusted": item.trusted or None, "problem": item.problem or None}
+            for item in found.signatures
+        ],
         "files": [_file(item, tensors) for item in found.files],
         "shared": [
             {"name": item.version.name, "version": item.version.label, "shared_bytes": item.shared_bytes}
@@ -64,6 +69,8 @@ def _print(location: str, found: Inspection, tensors: bool, shared: bool) -> Non
     print(f"  digest   {found.manifest.digest}")
     print(f"  size     {show_size(found.manifest.size)} in {show_count(len(found.files), 'file')}")
     print(f"  tags     {', '.join(found.tags) or '-'}")
+    for signature in found.signatures:
+        print(printable(f"  signed   {_signed(signature)}"))
     print()
     _print_files(found.files)
     if tensors:
@@ -71,6 +78,15 @@ def _print(location: str, found: Inspection, tensors: bool, shared: bool) -> Non
             _print_tensors(item)
     if shared:
         _print_shared(found)
+
+
+def _signed(item: Signature) -> str:
+    by = f"by the key {item.key[:12]}" if item.key else "by a certificate"
+    if item.problem:
+        return f"{by}, but {item.problem}"
+    return (
+        f"{by}, which is {item.trusted}" if item.trusted else f"{by}, as it says itself: verify --signed-by checks it"
+    )
 
 
 def _print_files(files: tuple[FileSummary, ...]) -> None:

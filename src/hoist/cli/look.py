@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, completes
+from hoist.cli.parser import Root, add_bandwidth, add_json, add_location, add_quiet, add_signed_by, completes
 from hoist.cli.text import (
     print_json,
     print_table,
@@ -43,6 +43,8 @@ def add_to(root: Root) -> None:
         "folder",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="only the versions of this model")
+    text = "show which versions this public key, or IDENTITY@ISSUER, has signed (may be repeated: one of them)"
+    completes(parser.add_argument("--signed-by", action="append", default=[], metavar="KEY", help=text), "file")
     add_json(parser)
     _add_inspect(root)
     _add_verify(root)
@@ -69,10 +71,11 @@ def _add_verify(root: Root) -> None:
         "verify",
         run_verify,
         "Read a version back and check every block",
-        about="Prints each damaged byte range, and exits with 7 if there is one.",
-        examples=("hoist verify nas//sd15/anything:v5",),
+        about="Prints each damaged byte range, and exits with 7 if there is one, with 11 without a wanted signature.",
+        examples=("hoist verify nas//sd15/anything:v5", "hoist verify nas//sd15/anything:v5 --signed-by release.pub"),
     )
     add_location(parser)
+    add_signed_by(parser)
     add_bandwidth(parser)
     add_quiet(parser)
     add_json(parser)
@@ -86,7 +89,7 @@ def run_list(args: Namespace) -> int:
         return show_storages(args.json)
     import hoist.verbs
 
-    found = hoist.verbs.list(args.storage, args.name)
+    found = hoist.verbs.list(args.storage, args.name, signed_by=args.signed_by)
     if args.json:
         print_json({"storage": args.storage, "versions": [_listed(item) for item in found]})
     elif not found:
@@ -104,18 +107,23 @@ def _listed(item: Listed) -> dict[str, object]:
         "size_bytes": item.size,
         "files": item.files,
         "tags": item.tags,
+        "signed_by": item.signed_by or None,
         "problem": item.problem or None,
     }
 
 
 def _print_listing(found: Sequence[Listed]) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(item.version), show_size(item.size), str(item.files), short_digest(item.digest), ", ".join(item.tags))
         if not item.problem
         else (str(item.version), "?", "?", "damaged", ", ".join(item.tags))
         for item in found
     ]
-    print_table(("VERSION", ">SIZE", ">FILES", "DIGEST", "TAGS"), rows)
+    titles: tuple[str, ...] = ("VERSION", ">SIZE", ">FILES", "DIGEST", "TAGS")
+    if any(item.signed_by for item in found):
+        titles += ("SIGNED BY",)
+        rows = [(*row, item.signed_by) for row, item in zip(rows, found, strict=True)]
+    print_table(titles, rows)
     problems = [item.problem for item in found if item.problem]
     if problems:
         print()
@@ -137,7 +145,7 @@ def run_verify(args: Namespace) -> int:
     from hoist.verbs import verify
 
     with make_reporter(args.quiet) as progress:
-        found = verify(args.location, progress=progress)
+        found = verify(args.location, signed_by=args.signed_by, progress=progress)
     if args.json:
         print_json(_verified(args.location, found))
     else:
@@ -160,6 +168,7 @@ def _verified(location: str, found: Verified) -> dict[str, object]:
         "seconds": found.seconds,
         "packs": found.packs,
         "damaged_packs": found.damaged_packs,
+        "signed_by": found.signed_by or None,
         "damaged": [
             {"path": item.path, "begin": item.begin, "end": item.end, "missing": item.missing} for item in found.damaged
         ],
@@ -170,7 +179,7 @@ def _print_verified(location: str, found: Verified) -> None:
     amount = f"{show_count(found.files, 'file')}, {show_count(found.blocks, 'block')}, {show_size(found.bytes_read)}"
     took = f"{show_seconds(found.seconds)} ({show_rate(found.bytes_read, found.seconds)})"
     if not found.damaged:
-        print(printable(f"{location} is whole"))
+        print(printable(f"{location} is whole" + (f", and signed by {found.signed_by}" if found.signed_by else "")))
         print(f"  {amount} read and checked in {took}")
         return
     print(printable(f"{location} is damaged"))

@@ -23,6 +23,7 @@ exit codes
    2  wrong arguments or configuration  7  damaged bytes
    3  not found                         8  invalid or unsafe weight file
    4  somebody else's is in the way     9  this machine: disk, path, missing library
+  10  a function's own code raised     11  not signed by whom it has to be
   70  a bug in Hoist                  130  cancelled by Ctrl-C (143: by SIGTERM)
 """
 # What shtab calls the completion of paths in each shell; it is not imported only to be told.
@@ -156,6 +157,12 @@ def add_quiet(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
+def add_signed_by(parser: Parser) -> None:
+    """The option of the verbs that look for a signature."""
+    text = "want a signature by this public key, or by IDENTITY@ISSUER (may be repeated: one of them)"
+    completes(parser.add_argument("--signed-by", action="append", default=[], metavar="KEY", help=text), "file")
+
+
 def completes(action: argparse.Action, what: str) -> None:
     """Let shells complete this argument as a `file` or a `folder`."""
     action.complete = _COMPLETE[what]  # type: ignore[attr-defined]
@@ -163,9 +170,9 @@ def completes(action: argparse.Action, what: str) -> None:
 
 # The files of this folder that add verbs, in the order in which help lists them.
 _GROUPS = (
-    *("bring", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
+    *("bring", "sign", "copy", "load", "serve", "fleet", "mount", "accelerate", "image"),
     *("look", "trace", "cache", "change", "collect", "sync", "rollout"),
-    "status",
+    *("status", "audit"),
     *("advise", "simulate", "facts", "report", "deploy", "bench", "doctor", "completion"),
 )
 

@@ -168,6 +168,7 @@ def _print_target(result: SyncResult, target: TargetResult) -> None:
         return
     if target.dry_run:
         lines = [
+            *(f"would bring the signatures of {version}" for version in found.sign),
             *(f"would bring {version}" for version in found.bring),
             *(_moved("would tag", each.tag.name, each.tag.tag, each.tag.label) for each in found.retag),
             *(f"would remove the tag {tag.name}:{tag.tag}" for tag in found.untag),
@@ -177,6 +178,7 @@ def _print_target(result: SyncResult, target: TargetResult) -> None:
         state = "in step" if target.in_step else f"NOT in step, {show_count(found.changes, 'change')}{size}"
     else:
         lines = [
+            *(f"brought the signatures of {version}" for version in target.signed),
             *(f"brought {version}" for version in target.brought),
             *(_moved("tagged", tag.name, tag.tag, tag.label) for tag in target.tags),
             *(f"removed the tag {tag.name}:{tag.tag}" for tag in target.untagged),

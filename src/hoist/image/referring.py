@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hoist.image.places import Image
 from hoist.model.image.descriptor import Descriptor
-from hoist.model.image.documents import INDEX_TYPE, ImageIndex
+from hoist.storage.oci.referrers import list_referrer
 
 _COSIGN = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 
@@ -45,12 +45,8 @@ def referring_to(image: Image, digests: Iterable[str]) -> list[Referring]:
 def keep_listed(target: Image, each: Referring) -> None:
     """See to it that the target's registry lists what was copied there; one without such a list has it under a tag, which
     clients keep: the distribution specification says how."""
-    if each.descriptor is None:
-        return
-    listed = {one.digest: one for one in target.place.referrers(target.repository, each.subject)}
-    if each.reference not in listed:
-        data = ImageIndex((*listed.values(), each.descriptor)).to_bytes()
-        target.place.put_manifest(target.repository, each.subject.replace(":", "-"), data, INDEX_TYPE)
+    if each.descriptor is not None:
+        list_referrer(target.place, target.repository, each.subject, each.descriptor)
 
 
 def _listed(subject: str, descriptor: Descriptor) -> Referring:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from threading import Lock
 
-from hoist.errors import Cancelled, NotFound, PermissionDenied, UsageError
+from hoist.errors import Cancelled, NotFound, PermissionDenied, Unsigned, UsageError
 from hoist.model.manifest import FileEntry
 from hoist.mount.content import Answer, Content, WholeFile
 from hoist.mount.nodes import ROOT, Node, Nodes
@@ -270,7 +270,7 @@ def errno_of(error: BaseException) -> int:
         return error.errno or errno.EIO
     if isinstance(error, NotFound):
         return errno.ENOENT
-    if isinstance(error, PermissionDenied):
+    if isinstance(error, PermissionDenied | Unsigned):
         return errno.EACCES
     if isinstance(error, UsageError):
         return errno.EINVAL

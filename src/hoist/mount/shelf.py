@@ -17,6 +17,7 @@ from hoist.mount.tree import Catalogue, Named, Tree, VersionRoot, contents
 from hoist.mount.workers import Shared, Workers
 from hoist.read.cache.host import HostCache
 from hoist.read.engine import Engine
+from hoist.read.signed import check_signed
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Storage
@@ -99,7 +100,7 @@ class Shelf:
         return self._by_name.find(path, name)
 
     def version(self, root: VersionRoot, *, patient: bool) -> Shelved:
-        """A version's files. Raises NeedsStorage, VersionNotFound, InvalidManifest, and what a storage may."""
+        """A version's files. Raises NeedsStorage, VersionNotFound, InvalidManifest, Unsigned, and what a storage may."""
         with self._lock:
             found = self._open.get(root)
             if found is not None:
@@ -108,6 +109,7 @@ class Shelf:
         if not patient:
             raise NeedsStorage
         manifest = Manifest.parse(self.storage.read_manifest(root.version))
+        check_signed(self.storage, root.version, manifest)
         opened = OpenedVersion(self.storage, root.version, manifest, self.engine, self._cache)
         found = Shelved(opened, root, contents(manifest.files))
         with self._lock:

@@ -22,13 +22,14 @@ def connect(address: str, config: Config | None = None) -> tuple[Storage, Engine
     return open_storage(config.storage(address), config.environ), Engine(config.engine)
 
 
-def open_location(text: str, config: Config | None = None) -> OpenedVersion:
-    """Open the version at a location; the caller closes it. Raises InvalidReference, NotFound, what a storage may."""
+def open_location(text: str, config: Config | None = None, *, check: bool = True) -> OpenedVersion:
+    """Open the version at a location; the caller closes it; `check` as in `open_version`. Raises InvalidReference, NotFound,
+    Unsigned, what a storage may."""
     location = parse_location(text)
     config = config or load_config()
     storage, engine = connect(location.storage, config)
     try:
-        return open_version(storage, location.reference, engine, enabled_cache(config))
+        return open_version(storage, location.reference, engine, enabled_cache(config), check=check)
     except BaseException:
         storage.close()
         raise

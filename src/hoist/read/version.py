@@ -20,6 +20,7 @@ from hoist.read.engine import Engine
 from hoist.read.file import RangeReader, VerifiedFile
 from hoist.read.jitter import wait_once
 from hoist.read.packs import PLAIN_READS, PackedFiles, open_packs
+from hoist.read.signed import check_signed
 from hoist.read.source import Source, stored_source
 from hoist.storage.base import Storage, StoredFile, Version
 
@@ -136,10 +137,18 @@ class OpenedVersion:
 
 
 def open_version(
-    storage: Storage, reference: Reference, engine: Engine | None = None, cache: HostCache | None = None
+    storage: Storage,
+    reference: Reference,
+    engine: Engine | None = None,
+    cache: HostCache | None = None,
+    *,
+    check: bool = True,
 ) -> OpenedVersion:
-    """Open what `reference` means in `storage`. Raises VersionNotFound, InvalidManifest, and what a storage may."""
+    """Open what `reference` means in `storage`. Raises VersionNotFound, InvalidManifest, and what a storage may; Unsigned
+    where the storage requires a signature and the version has none (`check=False`: for who signs it)."""
     version, manifest = storage.resolve(reference)
+    if check and storage.required_signers:
+        check_signed(storage, version, manifest)
     opened = OpenedVersion(storage, version, manifest, engine or Engine(), cache)
     jitter = opened.engine.config.start_jitter
     # Where this host has the block table, it has had the version: the weights are here, or mostly.

@@ -42,15 +42,19 @@ def roll_back(
 
 
 def is_back(region: str, looked: Mapping[str, Looked | None], regions: int) -> bool:
-    """Whether an earlier run of this rollback went back in a region: another one still names what this one left, or cannot
-    be seen. `looked` has None for one that failed, and nothing for one that has not answered. Pure."""
+    """Whether a region is where the others go back to: a rollout did not reach it, or an earlier run of this rollback went
+    back there. `looked` has None for a region that failed, and nothing for one that has not answered. Pure."""
     mine = looked[region]
-    left = went_back_from(mine.moves, mine.now) if mine else None
-    if left is None:
+    if mine is None:
         return False
     others = [each for address, each in looked.items() if address != region]
-    unseen = len(others) < regions - 1 or None in others
-    return unseen or any(each is not None and (each.now.label, each.now.digest) == left for each in others)
+    seen = [each for each in others if each is not None]
+    if any(each.now != mine.now and stood_before(each.moves, each.now) == mine.now for each in seen):
+        return True
+    left = went_back_from(mine.moves, mine.now)
+    # One that cannot be seen may still name what this one left.
+    unseen = len(seen) < regions - 1
+    return left is not None and (unseen or any((each.now.label, each.now.digest) == left for each in seen))
 
 
 class _Rollback:

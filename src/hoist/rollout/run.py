@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -15,8 +15,8 @@ from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.read.version import OpenedVersion
 from hoist.rollout.check import Check
-from hoist.rollout.outcome import RegionRolled, RolledOut
-from hoist.rollout.regions import Region, bring, bring_back, open_region
+from hoist.rollout.outcome import RegionRolled, RolledOut, State
+from hoist.rollout.regions import Region, bring, bring_back, find_version, open_region
 from hoist.rollout.told import Told
 from hoist.storage.base import Tag, Version
 from hoist.storage.moves import printable
@@ -52,32 +52,14 @@ class Order:
 def roll_out(order: Order, config: Config, told: Told, progress: Progress, stop: Event) -> RolledOut:
     """Carry out an order; `stop` ends it, in good order. See `hoist.verbs.rollout`."""
     with ExitStack() as stack:
-        regions = [open_region(address, config) for address in order.regions]
-        for region in regions:
-            stack.callback(region.storage.close)
-        opened = _find(order, regions, config, stack)
+        regions = []
+        for address in order.regions:
+            regions.append(open_region(address, config))
+            stack.callback(regions[-1].storage.close)
+        opened = find_version(order.reference, order.source, regions, config, stack)
         if opened.version.label == order.tag:
             raise UsageError(f"{opened.version} is the version itself: a tag needs another name")
         return _Rollout(order, regions, opened, config, told, progress, stop).run()
-
-
-def _find(order: Order, regions: Sequence[Region], config: Config, stack: ExitStack) -> OpenedVersion:
-    """The version, opened where it comes from."""
-    if order.source and order.source not in order.regions:
-        source = open_region(order.source, config)
-        stack.callback(source.storage.close)
-        return source.open(order.reference)
-    for region in regions:
-        if order.source in ("", region.address):
-            try:
-                return region.open(order.reference)
-            except VersionNotFound:
-                if order.source:
-                    raise
-    raise VersionNotFound(
-        f"none of {', '.join(order.regions)} has {order.reference}: publish it to one of them, or say with --from which "
-        "storage has it"
-    )
 
 
 class _Rollout:
@@ -246,33 +228,38 @@ class _Rollout:
         """What this rollout has moved goes back, the last region first; each by itself."""
         if not self._order.put_back or not self._mine:
             return
-        self._told.returning(why)
-        ordered = [region for region in self._regions if region in self._mine]
-        for region in reversed(ordered):
+        # What a listener does must not keep anything from going back.
+        with suppress(Exception):
+            self._told.returning(why)
+        for region in reversed(self._regions):
+            if region not in self._mine:
+                continue
             try:
-                self._return_one(region, why)
+                state = self._return_one(region, f"rollout failed: {why}")
             except HoistError as error:
-                self._set(region, state="failed", error=error)
-            self._told.returned(self._states[region.address])
+                state = "failed"
+                self._set(region, error=error)
+            if state is not None:
+                self._set(region, state=state)
+                with suppress(Exception):
+                    self._told.returned(self._states[region.address])
 
-    def _return_one(self, region: Region, why: str) -> None:
-        before = self._states[region.address].before
-        now = region.storage.find_tag(self._tag.name, self._tag.tag)
+    def _return_one(self, region: Region, note: str) -> State | None:
+        """What became of it; None where the move had been refused."""
+        known = self._states[region.address]
+        before, now = known.before, region.storage.find_tag(self._tag.name, self._tag.tag)
         if now == before:
-            self._set(region, state="back")
-            return
+            return None if known.state == "failed" else "back"
         if now != self._tag:
-            self._set(region, state="left")
-            return
+            return "left"
         try:
             if before is None:
                 region.storage.remove_tag(self._tag.name, self._tag.tag)
             else:
-                self._set_back(region, before, f"rollout failed: {why}")
+                self._set_back(region, before, note)
         except Conflict:
-            self._set(region, state="left")
-            return
-        self._set(region, state="back")
+            return "left"
+        return "back"
 
     def _set_back(self, region: Region, before: Tag, note: str) -> None:
         try:

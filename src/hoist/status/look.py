@@ -55,6 +55,7 @@ class Look:
         self._discretion = Discretion(wish.config.environ)
         self._until = self.began + seconds
         self._stop = Event()
+        self._given_up: float | None = None
         self._found = _Found()
         # A daemon, as nothing can end a thread that hangs in a dead mount: it must not keep Python from ending.
         self._thread = Thread(target=self._run, name="hoist-status", daemon=True)
@@ -73,6 +74,7 @@ class Look:
         while self.going_on and time.monotonic() < until and not stop.is_set():
             self._thread.join(min(_STEP_SECONDS, max(0.0, until - time.monotonic())))
         if self.going_on:
+            self._given_up = time.monotonic()
             self._stop.set()
 
     def meters(self) -> list[Meter]:
@@ -103,7 +105,7 @@ class Look:
             region=(found.config.region if found.config else None) or "",
             up=up,
             late=late,
-            seconds=(found.ended or time.monotonic()) - self.began,
+            seconds=(found.ended or self._given_up or time.monotonic()) - self.began,
             answer_seconds=found.answer_seconds,
             models=content.models if content else None,
             versions=len(content.state.versions) if content else None,
@@ -116,7 +118,7 @@ class Look:
         )
 
     def _lateness(self, content: Content | None) -> Problem:
-        took = time.monotonic() - self.began
+        took = (self._given_up or time.monotonic()) - self.began
         message = f"no answer in {took:.0f} s ({self._found.stage})"
         if content is not None:
             left = len(content.state.versions) - len(content.sizes)

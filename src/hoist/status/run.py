@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Thread
 
 from hoist.config import Config, load_config
-from hoist.errors import UsageError
+from hoist.errors import HoistError, UsageError
 from hoist.status.look import Look, Wish
 from hoist.status.meters import Meter, Reading, Sample, reading
 from hoist.status.sizes import Sizes
@@ -18,6 +18,7 @@ from hoist.sync.plan import SyncPlan
 
 LIMIT_SECONDS = 15.0
 SAMPLE_SECONDS = 1.0
+_METER_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Subject:
 
 def subject_of(words: Sequence[str], config: Config | None = None) -> Subject:
     """What words mean: names of plans, files with one (`./production.toml`) and addresses of storages; none: all that are
-    configured. A lag is told by each plan whose source and target are both among them.
+    configured. Of a logical storage its members are meant. A lag is told by each plan whose source and target are both
+    among them.
 
     Raises InvalidConfig, UsageError where there is nothing to look at.
     """
@@ -55,17 +57,27 @@ def subject_of(words: Sequence[str], config: Config | None = None) -> Subject:
             plans.append(plan)
             addresses += [plan.source, *plan.targets]
         else:
-            addresses.append(word)
+            addresses += _members(word, config)
     if not plans:
         plans = [plan_of(name, config) for name in sorted(config.plans)]
     if not words:
-        addresses = sorted(config.storages) + [each for plan in plans for each in (plan.source, *plan.targets)]
+        addresses = [each for name in sorted(config.storages) for each in _members(name, config)]
+        addresses += [each for plan in plans for each in (plan.source, *plan.targets)]
     if not addresses:
         raise UsageError(
             "no storage is configured or named: add [storage.NAME] with its url to hoist.toml, or name one: "
             "hoist status /srv/models"
         )
     return Subject(tuple(dict.fromkeys(addresses)), tuple(plans), config)
+
+
+def _members(address: str, config: Config) -> list[str]:
+    """The storages themselves, as each has contents and troubles of its own. What is no storage, the look at it tells."""
+    try:
+        members = config.storage(address).members
+    except HoistError:
+        members = ()
+    return [member.address for member in members] or [address]
 
 
 class Observer:
@@ -87,17 +99,17 @@ class Observer:
         at, began = time.time(), time.monotonic()
         until = began + self._options.limit_seconds
         # What was read between two looks: what a look itself reads is nobody's load.
-        before = self._sampled(list(self._samples))
+        before = _sampled(list(self._samples))
         readings = {meter: reading(meter, self._samples[meter], sample) for meter, sample in before.items()}
         looks = self._begin()
         for look in looks:
             look.wait(until, stop)
         meters = {look.address: look.meters() for look in looks}
         everything = list(dict.fromkeys(meter for each in meters.values() for meter in each))
-        self._samples = self._sampled(everything)
+        self._samples = _sampled(everything)
         if fresh := [meter for meter in self._samples if meter not in readings]:
             stop.wait(self._options.sample_seconds)
-            again = self._sampled(fresh)
+            again = _sampled(fresh)
             readings |= {meter: reading(meter, self._samples[meter], sample) for meter, sample in again.items()}
             self._samples |= again
         found = tuple(look.status(_told(meters[look.address], readings)) for look in looks)
@@ -126,9 +138,22 @@ class Observer:
         wish = Wish(self._subject.config, self._sizes, options.probe, options.metrics_of.get(address, ()))
         return Look(address, wish, options.limit_seconds)
 
-    def _sampled(self, meters: Sequence[Meter]) -> dict[Meter, Sample]:
-        found = ((meter, meter.sample()) for meter in meters)
-        return {meter: sample for meter, sample in found if sample}
+
+def _sampled(meters: Sequence[Meter]) -> dict[Meter, Sample]:
+    """All at one time; one that does not answer is left behind."""
+    found: dict[Meter, Sample] = {}
+
+    def sample(meter: Meter) -> None:
+        if (now := meter.sample()) is not None:
+            found[meter] = now
+
+    threads = [Thread(target=sample, args=(meter,), name="hoist-status-meter", daemon=True) for meter in meters]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _METER_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(found)
 
 
 def _told(meters: Sequence[Meter], readings: Mapping[Meter, Reading | None]) -> list[Reading]:

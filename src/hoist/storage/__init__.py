@@ -44,4 +44,6 @@ def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
         kind = "accl"
     opened = import_module(module).open_storage(config, config.kind or kind, environ)
     assert isinstance(opened, Storage)
+    if config.require_signature:
+        opened.required_signers = (*opened.required_signers, config.require_signature)
     return opened

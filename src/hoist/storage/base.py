@@ -30,6 +30,8 @@ OnBytes = Callable[[int], None]
 """Told of bytes that have been moved (and, when reading, verified), from any thread."""
 Content = Callable[[int, memoryview], None]
 """Fills memory with a file's bytes from an offset."""
+Neighbours = Callable[[FileEntry], Content]
+"""The same of other files of the version."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -178,6 +180,8 @@ class Storage(ABC):
     kind: str
     """`image`, `nas`, `oss` or `accl`; `any` for several as one."""
     traits: Traits
+    required_signers: tuple[tuple[str, ...], ...] = ()
+    """Who has to have signed a version that is opened here: of each group one, named as `require_signature` does."""
 
     @abstractmethod
     def versions(self, name: str = "") -> Iterator[Version]:
@@ -301,6 +305,22 @@ class Storage(ABC):
         that nobody gives it one meanwhile.
         """
 
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        """The signatures of a version, none of them believed: Sigstore bundles (`hoist.signing`); none where there are none.
+
+        With `hints` those by other keys may be left out (see `Bundle.hint`), which spares requests. Raises VersionNotFound
+        where the storage would have to know the version for it.
+        """
+        return ()
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        """Keep a signature of the version, whose manifest has this digest; one by the same key may go for it.
+
+        Raises VersionNotFound, Conflict if the version has another digest, Damaged for what is no bundle, and
+        StorageUnsupported where signatures have no place.
+        """
+        raise StorageUnsupported(f"{self.address} keeps no signatures")
+
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         """What killed publishes and removals have left, and nothing has touched since `older_than` (seconds since the
         epoch). Never a file of a version. Raises StorageUnsupported where that cannot be told."""
@@ -309,6 +329,46 @@ class Storage(ABC):
     def collect(self, leftover: Leftover, older_than: float) -> bool:
         """Delete it, after looking again; False if it is in use by now."""
         raise StorageUnsupported(f"{self.address} cannot tell what killed publishes have left")
+
+    def unlisted(self) -> Mapping[Version, str]:
+        """What listings have left out so far because it could not be read, and why: a version, a tag, or somebody else's."""
+        return {}
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        """What lies under a version's label by the storage's own word, files that no manifest names too: the size in bytes
+        by path. None where that cannot be told without reading."""
+        return None
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        """Write over a file of a version that is damaged or missing, with `content`: verified bytes. Atomic: a killed one
+        leaves what was there. Other versions that share its bytes by a link keep what they have. `neighbours` gives the
+        files that can only be written together with it, by default as they are there.
+
+        Raises Conflict if the version is gone or another by now, StorageUnsupported where nothing can be written over,
+        and what `content` does.
+        """
+        raise self._unrestorable(version)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        """As `restore_file`, with another file of this storage, whose bytes were just verified, moving none; False if it
+        cannot."""
+        return False
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        """Write over the config or the block table of a version. Raises Conflict if its manifest names no such document,
+        StorageUnsupported."""
+        raise self._unrestorable(version)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        """Write over a manifest that cannot be read. Raises Conflict if it can, or is gone; StorageUnsupported."""
+        raise self._unrestorable(version)
+
+    def _unrestorable(self, version: Version) -> StorageUnsupported:
+        return StorageUnsupported(
+            f"{self.address} writes nothing over what it has: remove {version} there and copy it again"
+        )
 
     @abstractmethod
     def exclusive(self) -> bool:

@@ -210,6 +210,9 @@ class BucketObjects:
             return False
         return self.head(target).size == self.head(source).size
 
+    def copy_over(self, source: str, target: str) -> bool:
+        return self.copy(source, target)
+
     def symlink(self, key: str, target: str) -> bool:
         return False
 

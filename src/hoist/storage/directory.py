@@ -151,6 +151,18 @@ class DirectoryObjects:
                 raise
         return True
 
+    def copy_over(self, source: str, target: str) -> bool:
+        made = layout.TMP + uuid4().hex
+        if not self.copy(source, made):
+            return False
+        try:
+            with self.translate(target):
+                self._into_folder(self.root / target, lambda: (self.root / made).replace(self.root / target))
+        finally:
+            # Renaming one name of a file to another of its names does nothing, and says so to nobody.
+            (self.root / made).unlink(missing_ok=True)
+        return True
+
     def symlink(self, key: str, target: str) -> bool:
         path = self.root / key
         made = self.root / layout.TMP / uuid4().hex

@@ -5,6 +5,7 @@ NAME/LABEL/PATH                             the files, as published
 .hoist/versions/NAME/LABEL/sha256-HEX       its config and its block table
 .hoist/versions/NAME/LABEL/packs-HEX        the pack index of the manifest of that digest; optional, as packs are
 .hoist/versions/NAME/LABEL/pack-HEX         small files once more, one behind the other
+.hoist/versions/NAME/LABEL/signature-HEX    a signature of the version, by the key whose PEM has this SHA-256
 .hoist/tags/NAME/@TAG                       a tag, with its history
 .hoist/claims/NAME/@LABEL                   a publish that has not finished
 .hoist/files/HEX/NAME/@LABEL                says that this version holds a large file, or a pack, of this digest
@@ -29,7 +30,7 @@ CLAIMS = ".hoist/claims/"
 FILES = ".hoist/files/"
 TMP = ".hoist/tmp/"
 _MANIFEST = "/manifest.json"
-_INDEX, _PACK = "packs-", "pack-"
+_INDEX, _PACK, _SIGNATURE = "packs-", "pack-", "signature-"
 # A marker is a request of its own: smaller files are quicker sent again than looked up.
 MARKED_FROM_BYTES = 1 << 20
 
@@ -59,10 +60,20 @@ def pack_key(version: Version, digest: str) -> str:
     return f"{VERSIONS}{version.name}/{version.label}/{_PACK}{digest.removeprefix('sha256:')}"
 
 
+def signature_key(version: Version, signer: str) -> str:
+    """Where a version's signature by this signer (64 hexadecimal digits) lies."""
+    return f"{VERSIONS}{version.name}/{version.label}/{_SIGNATURE}{signer}"
+
+
+def is_signature(key: str) -> bool:
+    """Whether a version's signature lies at `key`."""
+    return key.startswith(VERSIONS) and key.rpartition("/")[2].startswith(_SIGNATURE)
+
+
 def pack_of(key: str) -> str | None:
     """The digest of the pack that lies at `key`, empty for a pack index; None if it is neither's key."""
     name = key.rpartition("/")[2]
-    if version_of_document(key) is None or name.startswith("sha256-"):
+    if version_of_document(key) is None or not name.startswith((_INDEX, _PACK)):
         return None
     return "" if name.startswith(_INDEX) else "sha256:" + name.removeprefix(_PACK)
 
@@ -111,9 +122,9 @@ def version_of_manifest(key: str) -> Version | None:
 
 
 def version_of_document(key: str) -> Version | None:
-    """The version whose config, block table, pack or pack index lies at `key`; None if it is no such key."""
+    """The version whose config, block table, pack, pack index or signature lies at `key`; None if it is no such key."""
     folder, _, name = key.rpartition("/")
-    if not folder.startswith(VERSIONS) or not name.startswith(("sha256-", _INDEX, _PACK)):
+    if not folder.startswith(VERSIONS) or not name.startswith(("sha256-", _INDEX, _PACK, _SIGNATURE)):
         return None
     return _version(folder[len(VERSIONS) :], "/")
 

@@ -74,7 +74,8 @@ def _collect_label(objects: Objects, version: Version, older_than: float, keys: 
             # The documents go last: by them a run that is killed here is found again, if its claim were lost.
             keys = [info.key for info in objects.list(layout.file_key(version, ""))]
             keys += [info.key for info in objects.list(layout.blob_key(version, ""))]
-        objects.delete([key for key in keys or [] if named is None or key not in named])
+        # A version that is there may have been signed since.
+        objects.delete([key for key in keys or [] if named is None or not (key in named or layout.is_signature(key))])
     except Conflict:
         return False
     held = claimant.held()
@@ -129,7 +130,8 @@ def _documents(
     documents: dict[Version, list[ObjectInfo]],
 ) -> Iterator[Leftover]:
     """Documents of no version; also those that a publish which was taken over left beside the winner's."""
-    for version, infos in documents.items():
+    for version, found in documents.items():
+        infos = [info for info in found if version not in committed or not layout.is_signature(info.key)]
         if version in claimed or (version in committed and len(infos) <= 2):
             continue
         try:

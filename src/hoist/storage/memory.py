@@ -94,6 +94,9 @@ class MemoryObjects:
             return False
         return True
 
+    def copy_over(self, source: str, target: str) -> bool:
+        return self.copy(source, target)
+
     def symlink(self, key: str, target: str) -> bool:
         return False
 

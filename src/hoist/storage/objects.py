@@ -100,6 +100,9 @@ class Objects(Protocol):
     def copy(self, source: str, target: str) -> bool:
         """Copy inside the place, moving no bytes through this machine if it can; False if it cannot."""
 
+    def copy_over(self, source: str, target: str) -> bool:
+        """As `copy`, over what lies at `target`, atomically."""
+
     def symlink(self, key: str, target: str) -> bool:
         """Lay a symbolic link with this text in the place of a file; False where there are none."""
 

@@ -76,6 +76,15 @@ def base_url(config: StorageConfig, environ: Mapping[str, str]) -> str:
     return f"{base}/{prefix}" if prefix else base
 
 
+def presigner(config: StorageConfig, environ: Mapping[str, str]) -> Presigner | None:
+    """What signs requests about the bucket that the object store library makes none of; None where no keys are found, or
+    the store signs otherwise. Raises InvalidConfig."""
+    parts = urlsplit(config.url)
+    with translated(config.address):
+        signer = _OPENERS[parts.scheme](config, parts.netloc, parts.path.strip("/"), environ)[2]
+    return signer() if signer else None
+
+
 def _s3(config: StorageConfig, bucket: str, prefix: str, environ: Mapping[str, str]) -> _Opened:
     from obstore.store import S3Store
 

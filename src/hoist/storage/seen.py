@@ -22,11 +22,13 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was seen of a version: when it was published (seconds since the epoch, by the storage's clock; 0: not known), and
-    its manifest's SHA-256 (`digest`, the version's identity) and MD5; each empty where it was not told."""
+    its manifest's SHA-256 (`digest`, the version's identity) and MD5, each empty where it was not told, and by whom it is
+    signed there (None: not told)."""
 
     published: float = 0.0
     digest: str = ""
     md5: str = ""
+    signers: frozenset[str] | None = None
 
     def same(self, other: Seen) -> bool | None:
         """Whether both are one content; None where only the manifests can tell."""
@@ -34,6 +36,10 @@ class Seen:
             return self.digest == other.digest
         # Two MD5s that differ may be something else than MD5s: stores that encrypt put other tags in their place.
         return True if self.md5 and self.md5 == other.md5 else None
+
+    def lacks_signatures(self, other: Seen) -> bool:
+        """Whether the other one is known to be signed by somebody by whom this one is known not to be."""
+        return self.signers is not None and other.signers is not None and not other.signers <= self.signers
 
 
 def md5_of(data: bytes) -> str:

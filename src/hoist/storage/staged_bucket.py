@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
 from hoist.errors import Conflict, FileNotFound, HoistError, StorageUnavailable, StorageUnsupported
 from hoist.storage.journal import Journal
-from hoist.storage.multipart import MOST_PARTS, SMALLEST_PART, Multipart, SentPart
+from hoist.storage.multipart import MOST_PARTS, SMALLEST_PART, Multipart, SentPart, ServerFailed
 from hoist.storage.objects import Unfinished
 from hoist.storage.staging import BeginAnew, Body, Part, PartLimits, Staged
 
 USUAL_PART = 16 << 20
 # A larger copy keeps one request waiting for long; a store makes several at once.
 _COPIED_PART = 512 << 20
+# An upload of an earlier run that fails so often at one thing is given up: a store may have lost what it needs to go on with
+# it (rclone after a full disk), and says only that it is failing.
+_MOST_FAILURES = 3
 # Room for the parts that end where unchanged blocks begin.
 _SPARED_PARTS = MOST_PARTS - 100
 
@@ -33,6 +37,9 @@ class StagedUpload(Staged):
         self._etags: dict[int, tuple[int, str]] = {}
         self._there: dict[int, SentPart] = {}
         self._asked: set[int] = set()
+        self._resumed = False
+        # By part; 0 is the completion.
+        self._failures: Counter[int] = Counter()
         self._upload = self._begin()
 
     def has(self, part: Part) -> bool:
@@ -70,6 +77,10 @@ class StagedUpload(Staged):
             etag = self._multipart.put(self._key, self._upload, part.number, body, part.size)
         except FileNotFound:
             raise BeginAnew(f"the upload of {self._key} was swept away") from None
+        except ServerFailed:
+            if self._is_beyond_help(part.number):
+                raise BeginAnew(f"the store cannot go on with the upload of {self._key}") from None
+            raise
         except StorageUnsupported:
             if part.number not in self._there and part.number not in self._asked:
                 raise
@@ -94,11 +105,14 @@ class StagedUpload(Staged):
         except FileNotFound:
             self._journal.forget()
             return False
-        except StorageUnavailable:
+        except StorageUnavailable as error:
             # radosgw says so too of an upload that is gone.
-            if not self._is_gone():
+            if self._is_gone():
+                self._journal.forget()
+            elif isinstance(error, ServerFailed) and self._is_beyond_help(0):
+                self.discard()
+            else:
                 raise
-            self._journal.forget()
             return False
         self._journal.forget()
         return True
@@ -117,10 +131,17 @@ class StagedUpload(Staged):
             return True
         return False
 
+    def _is_beyond_help(self, number: int) -> bool:
+        """Whether this is an earlier run's upload that keeps failing; a new one is tried for as long as patience lasts."""
+        with self._lock:
+            self._failures[number] += 1
+            return self._resumed and self._failures[number] >= _MOST_FAILURES
+
     def _begin(self) -> str:
         if self._journal.upload:
             try:
                 self._there = self._multipart.parts(self._key, self._journal.upload)
+                self._resumed = True
                 return self._journal.upload
             except FileNotFound:
                 pass

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, VersionNotFound
-from hoist.model.manifest import Manifest
+from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import may_have_packs
-from hoist.storage import layout
-from hoist.storage.base import Leftover, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage import layout, restoring
+from hoist.storage.base import Content, Leftover, Neighbours, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant
 from hoist.storage.leftovers import collect_leftover, find_leftovers
 from hoist.storage.moves import ANY, TagMove, Whatever
@@ -18,6 +20,7 @@ from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
 from hoist.storage.removal import Removal
 from hoist.storage.seen import Seen, md5_of_tag, read_seen
+from hoist.storage.signatures import find_signatures, keep_signature
 from hoist.storage.staging import Staging
 from hoist.storage.tree_staging import TreeStaging
 from hoist.storage.tree_tags import TreeTags
@@ -48,7 +51,11 @@ class TreeStorage(Storage):
     def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
         found: dict[Version, Seen] = {}
         unsure: list[tuple[Version, float]] = []
+        signers: defaultdict[Version, set[str]] = defaultdict(set)
         for info in self.objects.list(layout.VERSIONS + (f"{name}/" if name else "")):
+            signed = layout.version_of_document(info.key) if layout.is_signature(info.key) else None
+            if signed:
+                signers[signed].add(info.key.rpartition("/")[2])
             version = layout.version_of_manifest(info.key)
             if version is None or name not in ("", version.name):
                 continue
@@ -57,7 +64,8 @@ class TreeStorage(Storage):
                 found[version] = Seen(info.modified, md5=md5)
             else:
                 unsure.append((version, info.modified))
-        return found | read_seen(self, unsure)
+        found |= read_seen(self, unsure)
+        return {version: replace(seen, signers=frozenset(signers.get(version, ()))) for version, seen in found.items()}
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         return self._tags.all(name)
@@ -141,20 +149,43 @@ class TreeStorage(Storage):
         keys = [layout.file_key(version, file.path) for file in manifest.files]
         keys += [layout.blob_key(version, blob.digest) for blob in (manifest.config, manifest.blocks)]
         keys += [layout.marker_key(file.digest, version) for file in manifest.files if layout.is_marked(file)]
-        if may_have_packs(manifest):
-            # Those that are there, and not those that an index names: it may be damaged, or not the only one.
-            for info in self.objects.list(layout.blob_key(version, "")):
-                pack = layout.pack_of(info.key)
-                if pack is not None:
-                    keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
+        # Signatures and packs that are there, and not those that an index names: it may be damaged, or not the only one.
+        for info in self.objects.list(layout.blob_key(version, "")):
+            pack = layout.pack_of(info.key) if may_have_packs(manifest) else None
+            if pack is not None or layout.is_signature(info.key):
+                keys += [info.key] + ([layout.marker_key(pack, version)] if pack else [])
         self.objects.delete(keys)
         removal.end()
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        return find_signatures(self.objects, version, hints)
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        keep_signature(self.objects, version, digest_of(self.read_manifest(version)), digest, data)
 
     def leftovers(self, older_than: float) -> Sequence[Leftover]:
         return find_leftovers(self.objects, older_than)
 
     def collect(self, leftover: Leftover, older_than: float) -> bool:
         return collect_leftover(self.objects, leftover, older_than)
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        folder = layout.file_key(version, "")
+        return {info.key.removeprefix(folder): info.size for info in self.objects.list(folder)}
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        restoring.restore_file(self.objects, version, entry, content)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        return restoring.restore_from(self.objects, version, entry, layout.file_key(held.version, held.entry.path))
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        restoring.restore_document(self.objects, version, data)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        restoring.restore_manifest(self.objects, version, data)
 
     def exclusive(self) -> bool:
         return self.objects.conditional()

@@ -11,7 +11,7 @@ from threading import Lock
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
-from hoist.storage.base import Content, Leftover, OnBytes, Publication, Storage, StoredFile, Tag, Version
+from hoist.storage.base import Content, Leftover, Neighbours, OnBytes, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.seen import Seen
 from hoist.storage.staging import Body, Held, Part, Staged, Staging
@@ -25,6 +25,7 @@ class Wrapper(Storage):
         self.address = inner.address
         self.kind = inner.kind
         self.traits = inner.traits
+        self.required_signers = inner.required_signers
 
     def before(self, operation: str, size: int) -> None:
         """Called before each operation, with the bytes it will move (0 where that is not known)."""
@@ -121,6 +122,39 @@ class Wrapper(Storage):
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         self.before("remove", 0)
         self.inner.remove(version, unless_tagged=unless_tagged)
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        self.before("signatures", 0)
+        return self.inner.signatures(version, hints)
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        self.before("add_signature", len(data))
+        self.inner.add_signature(version, digest, data)
+
+    def unlisted(self) -> Mapping[Version, str]:
+        return self.inner.unlisted()
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        self.before("stored_sizes", 0)
+        return self.inner.stored_sizes(version)
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        self.before("restore_file", entry.size)
+        self.inner.restore_file(version, entry, content, neighbours)
+
+    def restore_from(self, version: Version, entry: FileEntry, held: StoredFile) -> bool:
+        self.before("restore_from", 0)
+        return self.inner.restore_from(version, entry, held)
+
+    def restore_document(self, version: Version, data: bytes) -> None:
+        self.before("restore_document", len(data))
+        self.inner.restore_document(version, data)
+
+    def restore_manifest(self, version: Version, data: bytes) -> None:
+        self.before("restore_manifest", len(data))
+        self.inner.restore_manifest(version, data)
 
     def exclusive(self) -> bool:
         return self.inner.exclusive()

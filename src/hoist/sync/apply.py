@@ -25,6 +25,7 @@ from hoist.storage.base import Storage, Tag, Version
 from hoist.sync.difference import Difference
 from hoist.sync.result import Problem, TargetResult
 from hoist.transfer.copy import Copied
+from hoist.transfer.sign import carry_signatures
 
 _LOOKS = 3
 # Whoever refuses one thing for these refuses the next: the rest waits for the next run.
@@ -48,6 +49,7 @@ class Target:
         self._brought: list[Version] = []
         self._sent = self._copied = 0
         self._settled = 0
+        self._signed: list[Version] = []
         self._tags: list[Tag] = []
         self._untagged: list[Tag] = []
         self._removed: list[Version] = []
@@ -102,6 +104,11 @@ class Target:
             self._lacks.discard(version)
             self._later.append(f"{version} is no longer at the source")
 
+    def sign(self) -> None:
+        """Bring the signatures that versions here lack."""
+        for version in self.difference.sign:
+            self._trying(f"the signatures of {version}", lambda version=version: self._sign(version))  # type: ignore[misc]
+
     def move_tags(self, versions: Iterable[Version] | None = None) -> None:
         """Move the tags that name these versions, or (None) those whose versions were there before."""
         those = None if versions is None else set(versions)
@@ -131,6 +138,7 @@ class Target:
                 brought=tuple(self._brought),
                 sent_bytes=self._sent,
                 copied_bytes=self._copied,
+                signed=tuple(self._signed),
                 tags=tuple(self._tags),
                 untagged=tuple(self._untagged),
                 removed=tuple(self._removed),
@@ -160,6 +168,17 @@ class Target:
             action()
         except HoistError as error:
             self.failed(what, error)
+
+    def _sign(self, version: Version) -> None:
+        try:
+            found, digest = self._source.signatures(version), digest_of(self._source.read_manifest(version))
+            carried = carry_signatures(found, self.storage, version, digest)
+        except VersionNotFound:
+            self._wait(f"{version} was removed meanwhile")
+            return
+        if carried:
+            with self._lock:
+                self._signed.append(version)
 
     def _move(self, tag: Tag) -> None:
         """To what the source says now, from what stands here now."""

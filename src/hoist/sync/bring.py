@@ -18,9 +18,9 @@ from hoist.sync.apply import Target
 from hoist.transfer.copy import Options, copy_version
 
 _READ_AT_ONCE = 16
-_BROUGHT_AT_ONCE = 4
-# Of these, four fit where one large one does.
-_SMALL_VERSION = 32 << 20
+_BROUGHT_AT_ONCE = 8
+# Of these, as many fit where one large one does.
+_SMALL_VERSION = 16 << 20
 
 
 def measure(source: Storage, versions: Collection[Version]) -> dict[Version, int]:

@@ -24,11 +24,13 @@ class Difference:
     """What is to be done in one target, in this order, and what stands in the way.
 
     `conflicts`: versions that the target has with other content, which are never written over. `doubts`: versions of which
-    only the manifests can tell whether both are one; `compare` settles them. `stuck`: tags of the source that name nothing
+    only the manifests can tell whether both are one; `compare` settles them. `sign`: versions that are there without
+    signatures that the source has of them. `stuck`: tags of the source that name nothing
     there, or what is in conflict; they stay as they are. `extra` and `extra_tags`: what only the target has, of the plan's
     models.
     """
 
+    sign: tuple[Version, ...] = ()
     bring: tuple[Version, ...] = ()
     retag: tuple[Retag, ...] = ()
     untag: tuple[Tag, ...] = ()
@@ -47,12 +49,13 @@ class Difference:
     @property
     def changes(self) -> int:
         """How many things a run would do."""
-        return len(self.bring) + len(self.retag) + len(self.untag) + len(self.remove)
+        return len(self.sign) + len(self.bring) + len(self.retag) + len(self.untag) + len(self.remove)
 
 
 def difference(plan: SyncPlan, source: StorageState, target: StorageState) -> Difference:
     """What `plan` has to do in `target`. Both must have been seen: neither has an `error`."""
     wants = wanted(plan, source)
+    sign: list[Version] = []
     bring: list[Version] = []
     conflicts: list[Version] = []
     doubts: list[Version] = []
@@ -66,6 +69,8 @@ def difference(plan: SyncPlan, source: StorageState, target: StorageState) -> Di
             doubts.append(version)
         elif not same:
             conflicts.append(version)
+        elif there.lacks_signatures(source.versions[version]):
+            sign.append(version)
     retag, stuck = _tags(plan, source, target, {*conflicts, *doubts})
     alone = [tag for key, tag in sorted(target.tags.items()) if key not in source.tags and plan.keeps_tag(*key)]
     here = {version.name for version in source.versions}
@@ -76,6 +81,7 @@ def difference(plan: SyncPlan, source: StorageState, target: StorageState) -> Di
         remove, unsure = _older(plan, source, target, wants, _tagged_then(target, retag, untag))
         doubts += unsure
     return Difference(
+        sign=tuple(sign),
         bring=tuple(bring),
         retag=tuple(retag),
         untag=tuple(untag),

@@ -29,12 +29,13 @@ def _target(target: TargetResult) -> dict[str, object]:
         "storage": target.storage,
         "in_step": target.in_step,
         "difference": _difference(target.difference) if target.difference else None,
-        "brought": list(map(str, target.brought)),
+        "brought": _versions(target.brought),
         "sent_bytes": target.sent_bytes,
         "copied_bytes": target.copied_bytes,
+        "signed": _versions(target.signed),
         "tagged": [_tag(tag) for tag in target.tags],
         "untagged": [_tag(tag) for tag in target.untagged],
-        "removed": list(map(str, target.removed)),
+        "removed": _versions(target.removed),
         "later": list(target.later),
         "lag": {
             "versions": target.lag.versions,
@@ -48,6 +49,7 @@ def _target(target: TargetResult) -> dict[str, object]:
 
 def _difference(found: Difference) -> dict[str, object]:
     return {
+        "sign": _versions(found.sign),
         "bring": _versions(found.bring),
         "tag": [{**_tag(each.tag), "before": each.before.label if each.before else None} for each in found.retag],
         "untag": [_tag(tag) for tag in found.untag],

@@ -54,8 +54,9 @@ def settle(storage: Storage, state: StorageState, versions: Collection[Version])
     if not unknown:
         return state
     read = read_seen(storage, ((version, state.versions[version].published) for version in unknown))
+    told = {version: replace(seen, signers=state.versions[version].signers) for version, seen in read.items()}
     kept = {version: seen for version, seen in state.versions.items() if version in read or version not in unknown}
-    return replace(state, versions=kept | read)
+    return replace(state, versions=kept | told)
 
 
 def _look(storage: Storage, plan: SyncPlan | None) -> tuple[dict[Version, Seen], dict[tuple[str, str], Tag]]:

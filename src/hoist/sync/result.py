@@ -33,9 +33,10 @@ class Lag:
 class TargetResult:
     """One target. `difference` is what was found before anything was done, None where the target could not be seen.
 
-    `brought` versions were copied there, with `sent_bytes` and bytes that were copied inside it; `tags` were moved,
-    `untagged` and `removed` are gone. `later` is what changed at the source or the target meanwhile: the next run looks
-    again. `problems` are what failed. `lag` is what is left to be done at the end; a dry run has only that and a difference.
+    `brought` versions were copied there, with `sent_bytes` and bytes that were copied inside it; `signed` ones, there
+    before, got signatures that the source has; `tags` were moved, `untagged` and `removed` are gone. `later` is what
+    changed at the source or the target meanwhile: the next run looks again. `problems` are what failed. `lag` is what is
+    left to be done at the end; a dry run has only that and a difference.
     """
 
     storage: str
@@ -43,6 +44,7 @@ class TargetResult:
     brought: tuple[Version, ...] = ()
     sent_bytes: int = 0
     copied_bytes: int = 0
+    signed: tuple[Version, ...] = ()
     tags: tuple[Tag, ...] = ()
     untagged: tuple[Tag, ...] = ()
     removed: tuple[Version, ...] = ()

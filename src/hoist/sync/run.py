@@ -154,6 +154,7 @@ class _Run:
     ) -> None:
         limits = self._config.engine
         at_once = max(1, len(targets))
+        for_each(Target.sign, targets, at_once, self._stop)
         for_each(Target.move_tags, targets, at_once, self._stop)
         if versions:
             options = Options(

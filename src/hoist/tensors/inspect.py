@@ -11,6 +11,7 @@ from hoist.model.formats.archive import ZIP_MAGIC
 from hoist.model.formats.gguf import GGUF_SUFFIX
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.read.listing import Shared, sharing
+from hoist.read.signed import Signature, find_signatures
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Version
 from hoist.tensors.gguf import read_gguf
@@ -54,6 +55,7 @@ class Inspection:
     tags: tuple[str, ...]
     files: tuple[FileSummary, ...]
     shared: tuple[Shared, ...]
+    signatures: tuple[Signature, ...] = ()
 
 
 def inspect_version(opened: OpenedVersion, *, shared: bool = True) -> Inspection:
@@ -64,7 +66,9 @@ def inspect_version(opened: OpenedVersion, *, shared: bool = True) -> Inspection
     name, label = opened.version.name, opened.version.label
     tags = tuple(tag.tag for tag in opened.storage.tags(name) if tag.label == label)
     files = tuple(_summary(opened, path) for path in opened.files)
-    return Inspection(opened.version, opened.manifest, tags, files, tuple(sharing(opened)) if shared else ())
+    others = tuple(sharing(opened)) if shared else ()
+    signatures = find_signatures(opened.storage, opened.version, opened.manifest)
+    return Inspection(opened.version, opened.manifest, tags, files, others, signatures)
 
 
 def _summary(opened: OpenedVersion, path: str) -> FileSummary:

@@ -40,7 +40,7 @@ class Copied:
     """What became of one version in one target: bytes sent, bytes that an earlier run had sent, bytes copied inside it.
 
     `error` says why it is not there; nothing of it is visible then. `read_bytes` were read of the source, for all targets of
-    the run together. A dry run says what would be moved, as far as can be seen without moving it.
+    the run together; `signatures` came along. A dry run says what would be moved, as far as can be seen without moving it.
     """
 
     source: str
@@ -59,6 +59,7 @@ class Copied:
     tags: tuple[str, ...] = ()
     packs: int = 0
     pack_bytes: int = 0
+    signatures: int = 0
     error: HoistError | None = None
     dry_run: bool = False
 
@@ -124,6 +125,7 @@ class _Copy:
         opened, manifest = self.opened, self.opened.manifest
         table = opened.table.to_bytes()
         config = opened.storage.read_blob(opened.version, manifest.config.digest, manifest.config.size)
+        signatures = opened.storage.signatures(opened.version)
         self._each(lambda target: target.look(manifest))
         self._choose_passing()
         self._each(lambda target: target.begin(manifest))
@@ -134,7 +136,7 @@ class _Copy:
                 self._pass_on()
                 self._small(feed)
                 self._large(feed)
-                self._each(lambda target: target.finish(manifest, (config, table), self.options.tags))
+                self._each(lambda target: target.finish(manifest, (config, table), signatures, self.options.tags))
             finally:
                 self.read_bytes += feed.read_bytes
         self.progress.end()
@@ -271,5 +273,6 @@ def _copied(opened: OpenedVersion, target: Target, read_bytes: int, seconds: flo
         tags=target.tags,
         packs=target.packs,
         pack_bytes=target.pack_bytes,
+        signatures=target.signatures,
         error=target.error,
     )

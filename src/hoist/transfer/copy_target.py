@@ -24,6 +24,7 @@ from hoist.transfer.feed import Feed, Piece
 from hoist.transfer.moved import Moved
 from hoist.transfer.pack import Packer
 from hoist.transfer.sending import Sending
+from hoist.transfer.sign import carry_signatures, warn_unless_signed
 
 _SENDERS = 8
 _CLOSERS = 4
@@ -51,7 +52,7 @@ class Target:
         self.error: HoistError | None = None
         self.already = False
         self.passing: Passing | None = None
-        self.packs = self.pack_bytes = 0
+        self.packs = self.pack_bytes = self.signatures = 0
         self.tags: tuple[str, ...] = ()
         self.sending = Sending(self.moved, self.stop, options.retry_seconds, options.pace)
         self._options = options
@@ -152,8 +153,13 @@ class Target:
         self._files.append(file)
         self._ends.append(self._closers.submit(self._finish_file, file, done))
 
-    def finish(self, manifest: Manifest, documents: Sequence[bytes], tags: Sequence[str]) -> None:
-        """Wait for all files, make the version exist, then move the tags. Raises Conflict, and what a storage may."""
+    def finish(
+        self, manifest: Manifest, documents: Sequence[bytes], signatures: Sequence[bytes], tags: Sequence[str]
+    ) -> None:
+        """Wait for all files, make the version exist, bring its signatures, then move the tags.
+
+        Raises Conflict, and what a storage may.
+        """
         for end in self._ends:
             end.result()
         if self.error is not None:
@@ -164,6 +170,8 @@ class Target:
             for blob in documents:
                 self._publishing.put_blob(blob)
             self._publishing.commit(manifest)
+        self.signatures = carry_signatures(signatures, self.storage, self.version, manifest.digest)
+        warn_unless_signed(self.storage, self.version, manifest)
         for tag in tags:
             self.storage.set_tag(Tag(self.version.name, tag, self.version.label, manifest.digest), note="copy")
             self.tags += (tag,)

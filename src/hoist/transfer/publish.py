@@ -22,12 +22,14 @@ from hoist.pace import Pace, pace_of
 from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.retry import retrying
+from hoist.signing.signer import Signer
 from hoist.storage.base import OnBytes, Publication, Storage, Tag, Version
 from hoist.storage.posix import changed
 from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
 from hoist.transfer.pack import Kept, Packer, pack_limit, read_again
 from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
+from hoist.transfer.sign import sign_version, warn_unless_signed
 from hoist.transfer.stage import Stager
 
 _FILES_AT_ONCE = 4
@@ -52,11 +54,12 @@ class Published:
     exclusive: bool
     packs: int = 0
     pack_bytes: int = 0
+    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to publish: tags to set afterwards, patterns to leave out, and see `Storage.begin` and `scan_file`.
+    """How to publish: who signs it, tags to set afterwards, patterns to leave out, and see `Storage.begin` and `scan_file`.
 
     `uploads` is the folder where this host notes what it has sent; `retry_seconds` how long a passing error is tried
     again. `pack_below`: files below this size are also laid into packs; 0: none are; None: as suits the storage.
@@ -70,6 +73,7 @@ class Options:
     retry_seconds: float = 60.0
     max_bandwidth: int | None = None
     pack_below: int | None = None
+    signer: Signer | None = None
 
 
 def publish_version(
@@ -88,6 +92,9 @@ def publish_version(
     except BaseException:
         run.let_go()
         raise
+    signed = sign_version(storage, version, manifest, options.signer) if options.signer else None
+    if signed is None:
+        warn_unless_signed(storage, version, manifest)
     for tag in options.tags:
         storage.set_tag(Tag(version.name, tag, version.label, manifest.digest), note="publish")
     return Published(
@@ -103,6 +110,7 @@ def publish_version(
         exclusive=already or storage.exclusive(),
         packs=run.packs,
         pack_bytes=run.pack_bytes,
+        signed_by=signed.by if signed else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -14,6 +15,7 @@ from hoist.read.engine import Job
 from hoist.read.pack_index import read_index
 from hoist.read.packs import USELESS, PackedFiles
 from hoist.read.plan import Request, plan_file
+from hoist.read.signed import signed_by
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
@@ -43,14 +45,18 @@ class Verified:
     damaged: tuple[DamagedRange, ...]
     packs: int = 0
     damaged_packs: tuple[str, ...] = ()
+    signed_by: str = ""
 
 
-def verify_version(opened: OpenedVersion, progress: Progress) -> Verified:
+def verify_version(opened: OpenedVersion, progress: Progress, signers: Sequence[Sequence[str]] = ()) -> Verified:
     """Read every file of the version and its packs, and check every block. Memory: one request a connection.
 
-    Raises InvalidManifest, and what a storage may; damage is in the result.
+    Of each group of `signers` (paths of public keys, or IDENTITY@ISSUER) one has to have signed it. Raises Unsigned,
+    InvalidManifest, and what a storage may; damage is in the result.
     """
     began = time.monotonic()
+    # Before gigabytes are read; and what they are checked by is what was signed.
+    by = [signed_by(opened.storage, opened.version, opened.manifest, names) for names in signers]
     packed, damaged_packs = _packs(opened)
     size = opened.manifest.size + sum(pack.size for pack in packed.index.packs)
     progress.begin(f"verifying {opened.version}", size)
@@ -77,6 +83,7 @@ def verify_version(opened: OpenedVersion, progress: Progress) -> Verified:
         damaged=found,
         packs=len(packed.index.packs),
         damaged_packs=tuple(damaged_packs),
+        signed_by=", ".join(dict.fromkeys(by)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from registry_fixtures import BIG, OpenRegistry, chunks_of, digest_of, ignore, image, put, read, stream
@@ -148,6 +149,22 @@ def test_a_manifest_without_its_blobs_is_refused(registry: Registry, repository:
     assert registry.tags(repository) == []
     with pytest.raises(StorageUnsupported, match="more than registries take"):
         registry.put_manifest(repository, "v1", b" " * (MAX_MANIFEST_BYTES + 1), MANIFEST)
+
+
+def test_a_blob_whose_link_is_just_written_anew_by_somebody_else_is_not_missing(
+    docker_registry: DockerRegistry, registry: Registry, repository: str
+) -> None:
+    """As docker-registry does when two publishers end an upload of the same blob: for a moment it lacks it."""
+    data, _ = image(registry, repository, "v1")
+    hexa = digest_of(b"{}").removeprefix("sha256:")
+    link = docker_registry.data_folder / f"docker/registry/v2/repositories/{repository}/_layers/sha256/{hexa}/link"
+    content = link.read_bytes()
+    link.write_bytes(b"")
+    mended = Timer(0.3, link.write_bytes, [content])
+    mended.start()
+    registry.put_manifest(repository, "v2", data, MANIFEST)
+    mended.join()
+    assert registry.manifest(repository, "v2").data == data
 
 
 def test_deletion_takes_all_tags_and_untagging_one(registry: Registry, repository: str) -> None:

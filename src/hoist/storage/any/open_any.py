@@ -32,4 +32,8 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
 
         return open_member(config.members[0], environ)
 
-    return AnyStorage(config.address, [(member.address, opener(member)) for member in config.members], writer)
+    opened = AnyStorage(config.address, [(member.address, opener(member)) for member in config.members], writer)
+    # Whoever reads from one of them asks for what it requires, as it may be the one that is read from.
+    required = dict.fromkeys(member.require_signature for member in config.members if member.require_signature)
+    opened.required_signers = tuple(required)
+    return opened

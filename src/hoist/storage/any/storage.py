@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from hoist.errors import (
     Damaged,
     FileNotFound,
     HoistError,
+    HoistWarning,
+    NotFound,
     StorageNotFound,
     StorageUnavailable,
     StorageUnsupported,
@@ -120,6 +123,22 @@ class AnyStorage(Storage):
 
         try:
             return self._asking.first(read, f"reading the history of {name}")[1]
+        except VersionNotFound:
+            return ()
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        if not hints:
+            answers = self._asking.everyone(lambda storage: _signatures(storage, version, ()), "looking for signatures")
+            return list(dict.fromkeys(data for _, found in answers for data in found))
+
+        def read(storage: Storage) -> Sequence[bytes]:
+            found = storage.signatures(version, hints)
+            if not found:
+                raise VersionNotFound(f"{self.address} has no signature of {version}")
+            return found
+
+        try:
+            return self._asking.first(read, f"looking for signatures of {version}")[1]
         except VersionNotFound:
             return ()
 
@@ -302,6 +321,23 @@ class AnyStorage(Storage):
                 "another member itself, and bring it over later with hoist copy"
             ) from None
 
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        """To all members that have the version, as each may be read from; a warning names those that do not get it."""
+        failed: dict[Member, HoistError] = {}
+        for member in self._members:
+            try:
+                self._writable(member).add_signature(version, digest, data)
+            except HoistError as error:
+                failed[member] = error
+        if len(failed) == len(self._members):
+            raise next(iter(failed.values()))
+        lost = {member: error for member, error in failed.items() if not isinstance(error, VersionNotFound)}
+        if lost:
+            warnings.warn(
+                HoistWarning(f"{self.address}: {version} is not signed everywhere: {said(lost)}: sign it there later"),
+                stacklevel=2,
+            )
+
     # Removing: from all that have it.
 
     def remove_tag(self, name: str, tag: str) -> None:
@@ -374,6 +410,12 @@ class AnyStorage(Storage):
             except HoistError as error:
                 errors.append(error)
         raise errors[0]
+
+
+def _signatures(storage: Storage, version: Version, hints: Collection[str]) -> Sequence[bytes]:
+    with suppress(NotFound):
+        return storage.signatures(version, hints)
+    return ()
 
 
 def _look_up(storage: Storage, reference: Reference) -> tuple[Version, Manifest] | Tag:

@@ -26,10 +26,10 @@ from hoist.model.image.layers import ROOT
 from hoist.model.image.untar import members_of
 from hoist.model.manifest import FileEntry, Manifest, digest_of, link_target
 from hoist.storage import layout
-from hoist.storage.base import Version
+from hoist.storage.base import Content, Version
 from hoist.storage.image.inflate import compression_of, inflate
 from hoist.storage.image.spool import Spool, spool_layer
-from hoist.storage.oci.repositories import Document, Repositories
+from hoist.storage.oci.repositories import Chunks, Document, Repositories
 
 # A manifest, a config, a block table and the index, each as large as they may be at most.
 _MOST_DOCUMENTS_BYTES = 640 << 20
@@ -123,6 +123,18 @@ class Image:
             self._repositories.read_into(self.repository, layer.digest, offset, buffer)
         else:
             self._spooled(placed, layer).read_into(offset, buffer)
+
+    def content(self, placed: PlacedLayer, file: PlacedFile) -> Content:
+        """The bytes of one file of a layer, not verified."""
+        return lambda offset, buffer: self.read_into(placed, file.offset + offset, buffer)
+
+    def blob_size(self, layer: Descriptor) -> int | None:
+        """How large a layer is where it lies; None if it is not there."""
+        return self._repositories.blob_size(self.repository, layer.digest)
+
+    def restore(self, layer: Descriptor, chunks: Chunks) -> None:
+        """Store a layer that is damaged or gone. Raises Damaged if the bytes are others."""
+        self._repositories.restore_blob(self.repository, layer.digest, layer.size, chunks)
 
     def close(self) -> None:
         """Give up what is on this machine's disk."""

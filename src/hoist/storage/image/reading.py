@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Lock
 
-from hoist.errors import Damaged, FileNotFound, StorageUnsupported, VersionNotFound
+from hoist.errors import Conflict, Damaged, FileNotFound, StorageUnsupported, VersionNotFound
 from hoist.model.image.labels import ImageVersion
-from hoist.storage.base import Leftover, Storage, StoredFile, Traits, Version
+from hoist.model.manifest import FileEntry
+from hoist.storage.base import Content, Leftover, Neighbours, Storage, StoredFile, Traits, Version
 from hoist.storage.image.opened import Image, Images
+from hoist.storage.image.restoring import restore_file, stored_sizes
+from hoist.storage.image.signatures import read_signatures
 from hoist.storage.oci.repositories import Repositories
 
 # 128 MiB in flight at most: larger requests, or more of them, brought no more here, and a pull shall stay under 256 MiB.
@@ -64,6 +67,23 @@ class ImageReader(Storage):
         except FileNotFound:
             self.forget(file.version)
             raise
+
+    def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
+        image, _ = self._known(version)
+        return read_signatures(self.repositories, image, version, hints)
+
+    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+        image, held = self._look(version)
+        return stored_sizes(image, image.documents(held))
+
+    def restore_file(
+        self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
+    ) -> None:
+        try:
+            image, held = self._look(version)
+        except VersionNotFound as error:
+            raise Conflict(f"{error} any more: nothing of it is restored") from None
+        restore_file(image, image.documents(held), entry, content, neighbours)
 
     def first_byte_seconds(self) -> float | None:
         return self.repositories.first_byte_seconds()

@@ -26,9 +26,11 @@ from hoist.storage.image.opened import Image, Named
 from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
+from hoist.storage.image.signatures import drop_signatures, put_signature, signatures_of
 from hoist.storage.moves import ANY, TagMove, Whatever, check_before, happened, move_of
 from hoist.storage.oci.repositories import Repositories
 from hoist.storage.seen import Seen
+from hoist.storage.signatures import check_digest
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
 _ASIDE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*-modelpack", re.DOTALL)
@@ -41,6 +43,10 @@ class ImageStorage(ImageReader):
     def __init__(self, repositories: Repositories, prefix: str, kind: str) -> None:
         super().__init__(repositories, kind)
         self._prefix = prefix
+        self._unlisted: dict[Version, str] = {}
+
+    def unlisted(self) -> Mapping[Version, str]:
+        return dict(self._unlisted)
 
     def versions(self, name: str = "") -> Iterator[Version]:
         found = self._named(name)
@@ -137,18 +143,25 @@ class ImageStorage(ImageReader):
         with suppress(Conflict):
             drop_history(self.repositories, repository, read_history(self.repositories, repository, name, tag).digest)
 
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        image, held = self.look_up(version)
+        check_digest(self.address, version, held.digest, digest)
+        put_signature(self.repositories, image, version, data)
+
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
-        self.look_up(version)
+        image, _ = self.look_up(version)
         if unless_tagged and (named := [tag.tag for tag in self.tags(version.name) if tag.label == version.label]):
             names = ", ".join(named)
             raise Conflict(f"{version} in {self.address} has the tags {names}: move or remove them first")
         repository = self.repository_of(version.name)
+        signatures = signatures_of(self.repositories, image)
         try:
             self.repositories.delete_manifest(repository, self.repositories.manifest(repository, version.label).digest)
         except FileNotFound:
             raise VersionNotFound(f"{self.address} has no version {version}") from None
         finally:
             self.forget(version)
+        drop_signatures(self.repositories, image, signatures)
         drop_orphans(self.repositories, repository)
 
     def repository_of(self, name: str) -> str:
@@ -221,6 +234,8 @@ class ImageStorage(ImageReader):
 
     def _named(self, name: str) -> list[tuple[str, str, ImageVersion]]:
         """Each tag of all models, or of one, and the version that it means."""
+        for left_out in [each for each in self._unlisted if name in ("", each.name)]:
+            self._unlisted.pop(left_out, None)
         names = [name] if name else list(self._names())
         listed = for_each(lambda each: [(each, tag) for tag in self.labels(each)], names, SMALL_AT_ONCE)
         pairs = [pair for each in listed for pair in each]
@@ -237,8 +252,9 @@ class ImageStorage(ImageReader):
     def _meant(self, name: str, tag: str) -> ImageVersion | None:
         try:
             return _held(self.images.named(self.repository_of(name), tag).image, name, tag)
-        except (FileNotFound, Damaged):
+        except (FileNotFound, Damaged) as error:
             # Gone since it was listed, or nothing that Hoist can read: the others are listed all the same.
+            self._unlisted[Version(name, tag)] = str(error)
             return None
 
     def _refuse_others(self, version: Version, named: Named) -> ImageVersion:

@@ -66,6 +66,10 @@ class NfsObjects:
     def head(self, key: str) -> ObjectInfo:
         return _info_of(key, self.contexts.run(lambda session: session.stat(f"/{key}"), key))
 
+    def mode(self, key: str) -> int:
+        """The type and permissions of a file or folder, as stat has them."""
+        return self.contexts.run(lambda session: int(session.stat(f"/{key}").nfs_mode), key)
+
     def get(self, key: str) -> Stamped:
         data = self.contexts.run(lambda session: read_all(session, f"/{key}"), key)
         return Stamped(data, stamp(data))
@@ -163,6 +167,18 @@ class NfsObjects:
             return True
 
         return self.contexts.run(link, target)
+
+    def copy_over(self, source: str, target: str) -> bool:
+        made = layout.TMP + uuid4().hex
+        if not self.copy(source, made):
+            return False
+
+        try:
+            self.contexts.run(lambda session: rename_file(session, f"/{made}", f"/{target}"), target)
+        finally:
+            # Renaming one name of a file to another of its names does nothing.
+            self.contexts.run(lambda session: remove(session, f"/{made}"), target)
+        return True
 
     def symlink(self, key: str, target: str) -> bool:
         def lay(session: Session) -> bool:

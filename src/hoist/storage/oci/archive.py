@@ -49,6 +49,9 @@ class LayoutArchive(LocalRepositories):
     ) -> str:
         self._refuse()
 
+    def restore_blob(self, repository: str, digest: str, size: int, chunks: Chunks) -> None:
+        self._refuse()
+
     def mount_blob(self, repository: str, digest: str, size: int, source: str) -> bool:
         self._refuse()
 

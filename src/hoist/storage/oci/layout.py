@@ -68,6 +68,13 @@ class LayoutFolder(LocalRepositories):
                 part.place(self._path(made))
         return made
 
+    def restore_blob(self, repository: str, digest: str, size: int, chunks: Chunks) -> None:
+        self._make()
+        with partial_file(self.root / _TMP, "", self.address) as part:
+            made = _written(part, digest, size, chunks, lambda count: None)
+            with translated(self.address, made):
+                part.place(self._path(made))
+
     def mount_blob(self, repository: str, digest: str, size: int, source: str) -> bool:
         return self.blob_size(repository, digest) == size
 

@@ -31,6 +31,8 @@ _ACCEPTED = ", ".join(
 _NO_TAG_DELETION = (400, 405, 501)
 _ENABLE = "allow it there (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true, and garbage-collect frees the space)"
 EMPTY_CONFIG = b"{}"
+# How often a registry that refuses a manifest is asked whether it really lacks what it says it lacks.
+_MOST_LOOKS = 8
 Result = TypeVar("Result")
 
 
@@ -51,7 +53,14 @@ class Manifests:
         what = self._name(repository, reference)
         if len(data) > MAX_MANIFEST_BYTES:
             raise StorageUnsupported(f"{what}: a manifest of {len(data)} bytes is more than registries take")
-        self._client.patiently(lambda: self._put(repository, reference, data, media_type, what))
+        looks = 0
+
+        def put() -> None:
+            nonlocal looks
+            looks += 1
+            self._put(repository, reference, data, media_type, what, believe=looks > _MOST_LOOKS)
+
+        self._client.patiently(put)
 
     def delete(self, repository: str, digest: str) -> None:
         """See Repositories.delete_manifest."""
@@ -119,7 +128,8 @@ class Manifests:
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         return Document(answer.body, digest, media_type or MANIFEST)
 
-    def _put(self, repository: str, reference: str, data: bytes, media_type: str, what: str) -> None:
+    def _put(self, repository: str, reference: str, data: bytes, media_type: str, what: str, *, believe: bool) -> None:
+        """`believe`: the registry is believed when it says that it lacks a blob."""
         answer = self._client.once(
             "PUT",
             self._url(repository, reference),
@@ -131,12 +141,21 @@ class Manifests:
         )
         missing = [detail for code, detail in errors_of(answer.body) if code == "MANIFEST_BLOB_UNKNOWN"]
         if answer.status >= 300 and missing:
-            raise Damaged(f"{what} names what {repository} does not have: {', '.join(map(_blob, missing))}")
+            named = [_blob(detail) for detail in missing]
+            if not believe and all(is_digest(digest) and self._has(repository, digest, what) for digest in named):
+                raise StorageUnavailable(f"{what}: the registry is busy with {', '.join(named)}")
+            raise Damaged(f"{what} names what {repository} does not have: {', '.join(named)}")
         if answer.status >= 300:
             raise self._client.refuse(answer, what)
         said = answer.headers.get("docker-content-digest", "")
         if is_digest(said) and said != digest_like(said, data, what):
             raise StorageUnavailable(f"{what} arrived damaged")
+
+    def _has(self, repository: str, digest: str, what: str) -> bool:
+        """Whether the repository has a blob. docker-registry 2.8 lacks one for a moment whenever somebody else ends an
+        upload of the same: it writes the blob's link anew, in place. Raises StorageUnavailable while it does."""
+        url = self._client.url(f"{self._path(repository)}/blobs/{digest}")
+        return self._client.once("HEAD", url, pull(repository), what).status == 200
 
     def _require(self, repository: str, reference: str, what: str) -> None:
         headers = {"Accept": _ACCEPTED}

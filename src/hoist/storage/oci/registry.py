@@ -145,6 +145,14 @@ class Registry:
         self._notes.note(found, repository)
         return found
 
+    def restore_blob(self, repository: str, digest: str, size: int, chunks: Chunks) -> None:
+        if self.blob_size(repository, digest) is not None:
+            raise StorageUnsupported(
+                f"{self._blobs.name(repository, digest)}: a registry takes no blob that it believes to have; have its data "
+                "deleted where the registry keeps it, then repair it again"
+            )
+        self.put_blob(repository, digest, size, chunks, lambda count: None)
+
     def try_push(self, repository: str) -> None:
         """Begin an upload and give it up, which leaves nothing. Raises PermissionDenied, and what else is in the way."""
         what = f"{self.address}: an upload to {repository}"

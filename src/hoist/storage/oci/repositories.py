@@ -100,6 +100,10 @@ class Repositories(Protocol):
         Damaged if the bytes have another digest than `digest`, and what `chunks` raises.
         """
 
+    def restore_blob(self, repository: str, digest: str, size: int, chunks: Chunks) -> None:
+        """Store a blob whose bytes are damaged or gone, atomically. Raises Damaged if the bytes have another digest, and
+        StorageUnsupported with the mend where nothing is written over what is believed to be there."""
+
     def mount_blob(self, repository: str, digest: str, size: int, source: str) -> bool:
         """Make a blob of the repository `source` one of `repository` too, moving no bytes; False if that cannot be."""
 

@@ -16,7 +16,8 @@ import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("base", "listing", "publishing", "reading")))
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("claiming", "staging", "packing", "tagging", "moving", "racing", "modelled"))
+    *(f"{__name__}.{part}" for part in ("claiming", "staging", "packing", "tagging", "moving", "signing", "racing")),
+    *(f"{__name__}.{part}" for part in ("modelled", "restoring")),
 )
 
 from hoist.testing.conformance.base import Conformance, Content, publish, read_file  # noqa: E402
@@ -28,6 +29,8 @@ from hoist.testing.conformance.packing import PackingConformance  # noqa: E402
 from hoist.testing.conformance.publishing import PublishingConformance  # noqa: E402
 from hoist.testing.conformance.racing import RacingConformance  # noqa: E402
 from hoist.testing.conformance.reading import ReadingConformance  # noqa: E402
+from hoist.testing.conformance.restoring import RestoringConformance  # noqa: E402
+from hoist.testing.conformance.signing import SigningConformance  # noqa: E402
 from hoist.testing.conformance.staging import StagingConformance  # noqa: E402
 from hoist.testing.conformance.tagging import TaggingConformance  # noqa: E402
 
@@ -39,8 +42,10 @@ class StorageConformance(
     StagingConformance,
     PackingConformance,
     ReadingConformance,
+    RestoringConformance,
     TaggingConformance,
     MovingConformance,
+    SigningConformance,
     RacingConformance,
     ModelledConformance,
 ):

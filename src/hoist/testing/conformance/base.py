@@ -39,6 +39,10 @@ class Conformance:
     """Files can be sent before their version's digest is known, and nobody sees them."""
     packs: ClassVar[bool] = True
     """Packs of small files can be kept beside a version."""
+    signs: ClassVar[bool] = True
+    """Signatures can be kept beside a version."""
+    restores: ClassVar[bool] = True
+    """A file that is there can be written over, with whatever is given. False: only what it was, if anything."""
     adopted_bytes: ClassVar[int] = (1 << 20) + 1
     examples: ClassVar[int] = 15
     """How many random histories `test_history_agrees_with_a_plain_model` tries; fewer for a slow server."""

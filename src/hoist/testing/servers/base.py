@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import secrets
 import shutil
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -131,6 +132,25 @@ class LocalServer(ABC):
         children, self._children = self._children, None
         if children is not None:
             children.stop(self.stop_patience_s)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL); its port and its files stay, and `restart` starts it again."""
+        self._running().kill_all()
+
+    def restart(self) -> None:
+        """Start it again on the same port with the same folder, killing it first if it still runs."""
+        children = self._running()
+        children.kill_all()
+        self._launch(children, self._port, self.data_folder)
+        self._wait_until_it_answers(children)
+
+    def freeze(self) -> None:
+        """Stop its processes where they are (SIGSTOP): connections are taken and nothing answers, until `thaw`."""
+        self._running().signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._running().signal_all(signal.SIGCONT)
 
     def check(self) -> None:
         """Raise LocalError, with the tail of its log, unless every process of it is running."""

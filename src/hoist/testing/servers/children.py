@@ -95,6 +95,17 @@ class Children:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def kill_all(self) -> None:
+        """End every process at once, as `kill` does."""
+        for name in list(self._processes):
+            self.kill(name)
+
+    def signal_all(self, number: int) -> None:
+        """Send every process that runs a signal."""
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+
     def check(self) -> None:
         """Raise LocalError, with the log's tail, when a process that should be running has ended."""
         for name, process in self._processes.items():

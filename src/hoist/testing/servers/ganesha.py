@@ -81,17 +81,6 @@ class GaneshaServer(LocalServer):
         """The URL of another path on the server."""
         return f"nfs://{self._host}{path}"
 
-    def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL); `restart` starts it again."""
-        self._running().kill("ganesha")
-
-    def restart(self) -> None:
-        """Start it again on the same port with the same folder, killing it first if it still runs."""
-        children = self._running()
-        children.kill("ganesha")
-        self._launch(children, self._port, self.data_folder)
-        self._wait_until_it_answers(children)
-
     def _launch(self, children: Children, port: int, folder: Path) -> None:
         work = children.folder
         exports = {EXPORT: folder.resolve(), **self._more}

@@ -55,6 +55,10 @@ class RadosgwServer(S3Server):
         self._store = store
         self._size_bytes = size_bytes
 
+    def restart(self) -> None:
+        """Raises LocalError: a cluster is always a new one."""
+        raise LocalError(f"{self.name}: cannot be started again")
+
     @classmethod
     def unavailable(cls) -> str | None:
         """None when Ceph's programs are installed; else the reason and the mend."""
