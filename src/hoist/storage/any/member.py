@@ -189,7 +189,7 @@ class Member:
     # Versions.
 
     def holds(self, version: Version, digest: str) -> bool:
-        """Whether it has the version with this digest, looked at once for all who ask. Raises what the storage may, in time."""
+        """Whether it has the version with this digest, looked at once for all who ask. Raises what a storage may."""
         known = self.known.holds(version, digest)
         if known is not None:
             return known
