@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +14,17 @@ from sync_making import Regions
 
 import hoist
 from hoist.config import Config
-from hoist.errors import Conflict, PermissionDenied, StorageNotFound, StorageUnavailable, VersionNotFound
+from hoist.errors import (
+    Conflict,
+    PermissionDenied,
+    StorageNotFound,
+    StorageUnavailable,
+    StorageUnsupported,
+    VersionNotFound,
+)
 from hoist.read.connect import connect
 from hoist.read.engine import Engine
-from hoist.storage.base import Storage, Version
+from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.seen import Seen
 from hoist.storage.wrap import Counting, EventualListing, Faulty, Wrapper
 from hoist.sync import run
@@ -124,6 +131,28 @@ def test_only_what_the_plan_names_comes(directories: Regions) -> None:
     versions, tags = directories.state("us")
     assert sorted(versions) == ["llm/b:v1", "sd15/a:v1", "sd15/a:v3", "sd15/a:v4"]
     assert tags == {"llm/b:stable": "v1", "sd15/a:stable": "v1"}
+
+
+def test_a_registry_that_lists_no_models_is_asked_for_those_of_the_plan(
+    directories: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCatalog(Wrapper):
+        def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+            if not name:
+                raise StorageUnsupported("the registry does not list its repositories")
+            return self.inner.survey(name)
+
+    wrapped(monkeypatch, {"us": NoCatalog})
+    names = [f"m{number}" for number in range(12)]
+    for name in names:
+        directories.publish(f"eu//{name}:v1", name.encode(), tags=["stable"])
+    directories.plan(to=["us"], models=names)
+    assert directories.sync().in_step
+    assert not directories.sync().targets[0].brought
+    in_step(directories, "eu", "us")
+    directories.plan(to=["us"], models=["m*"])
+    (problem,) = directories.sync().targets[0].problems
+    assert isinstance(problem.error, StorageUnsupported)
 
 
 def test_pruning(directories: Regions) -> None:
