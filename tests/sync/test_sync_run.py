@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ import hoist
 from hoist.config import Config
 from hoist.errors import (
     Conflict,
+    HoistError,
     PermissionDenied,
     StorageNotFound,
     StorageUnavailable,
@@ -327,6 +331,51 @@ def test_two_at_once(regions: Regions, target: str) -> None:
     assert again.in_step, again
     in_step(regions, "eu", target)
     regions.verified(target)
+
+
+def test_two_services_while_the_source_changes(directories: Regions) -> None:
+    """Versions and tags come, move and go; nowhere does a tag name what is not there, and in the end all is in step."""
+    directories.plan(keep=2, prune=True)
+    until = time.monotonic() + 2.0
+    dangling: list[Tag] = []
+
+    def change() -> None:
+        chance = random.Random(4)
+        for number in count():
+            if time.monotonic() > until:
+                return
+            tag, old = chance.choice(("stable", "latest")), chance.randrange(number + 1)
+            with suppress(HoistError):
+                if number % 2 == 0:
+                    directories.publish(f"eu//m:v{number}", bytes([number % 256]), tags=[tag])
+                elif number % 3:
+                    hoist.tag(f"eu//m:v{old - old % 2}", tag, config=directories.config)
+                else:
+                    hoist.remove(chance.choice((f"eu//m:{tag}", f"eu//m:v{old - old % 2}")), config=directories.config)
+
+    def serve() -> None:
+        while time.monotonic() < until:
+            with suppress(HoistError):
+                directories.sync()
+
+    def watch() -> None:
+        with directories.opened("us") as us:
+            while time.monotonic() < until:
+                for tag in list(us.tags()):
+                    try:
+                        us.read_manifest(Version(tag.name, tag.label))
+                    except VersionNotFound:
+                        # Gone since it was listed, and then so has the tag gone elsewhere; it takes its mover a moment.
+                        time.sleep(0.2)
+                        dangling.extend([tag] if us.find_tag(tag.name, tag.tag) == tag else [])
+
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(work) for work in (change, serve, serve, watch)]:
+            each.result()
+    assert not dangling
+    assert directories.sync().in_step
+    assert directories.sync(dry_run=True).in_step
+    assert directories.state("us")[1] == directories.state("ap")[1] == directories.state("eu")[1]
 
 
 def test_a_tag_that_moves_during_a_run_is_never_set_back(directories: Regions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from threading import Lock
 from hoist.errors import (
     Conflict,
     Damaged,
+    FileNotFound,
     HoistError,
     LocalError,
     PermissionDenied,
@@ -248,7 +249,8 @@ class Target:
             if self._source.read_manifest(version) != self.storage.read_manifest(version):
                 return
             self.storage.remove(version, unless_tagged=True)
-        except VersionNotFound:
+        except (VersionNotFound, FileNotFound):
+            # A registry may miss an image that another run removes at that moment.
             return
         except Conflict:
             self._wait(f"{version} has a tag by now, or is being published")
