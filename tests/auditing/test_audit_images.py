@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -56,7 +57,9 @@ def registry(docker_registry: DockerRegistry, tmp_path: Path) -> tuple[Config, B
 
 
 def audited(config: Config, *, repair: bool = False) -> Audit:
-    return hoist.audit("a", "b", sample="whole", repair=repair, config=config)
+    """Without what is said of the test's registry, which anybody may use."""
+    done = hoist.audit("a", "b", sample="whole", repair=repair, config=config)
+    return replace(done, findings=[item for item in done.findings if item.kind != "unprotected"])
 
 
 def test_a_layout(layout: tuple[Config, BlobOf]) -> None:

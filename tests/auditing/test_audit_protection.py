@@ -13,10 +13,12 @@ import pytest
 from auditing_making import config_of, folders, only, published, told
 
 import hoist
+from conftest import require
 from hoist.auditing.finding import Finding
 from hoist.config import Config, StorageConfig
 from hoist.storage import layout
-from hoist.testing.servers import RadosgwServer
+from hoist.testing.servers import DockerRegistry, GaneshaServer, RadosgwServer
+from hoist.testing.servers.docker_registry import PASSWORD, USER
 
 SMALL = {"w.bin": b"w" * 1000}
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
@@ -171,3 +173,38 @@ def test_public_on_purpose(radosgw_server: RadosgwServer, bucket: tuple[Config, 
     assert {item.severity for item in done.findings} == {"note"}, told(done)
     assert done.clean
     assert done.storages[0].read_bytes == 1000
+
+
+def test_a_registry_without_a_login(docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    storage = StorageConfig("a", f"oci://{docker_registry.host}/audit-{uuid4().hex[:8]}")
+    config = config_of(storage, home=tmp_path)
+    published(config, tmp_path, "a//m/one:v1", files=SMALL)
+    assert [(item.severity, "may push" in item.detail) for item in check(config)] == [("error", False), ("error", True)]
+    # That others need no login either is no failure where none is configured; that they may push is.
+    public = config_of(replace(storage, anonymous=True), home=tmp_path)
+    assert [(item.severity, "may push" in item.detail) for item in check(public)] == [("note", False), ("error", True)]
+
+
+def test_a_registry_with_a_login(tmp_path: Path) -> None:
+    from base64 import b64encode
+
+    require(DockerRegistry)
+    with DockerRegistry(login=True) as server:
+        auth = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
+        storage = StorageConfig("a", f"oci://{server.host}/models")
+        config = config_of(storage, home=tmp_path, DOCKER_CONFIG=str(tmp_path))
+        published(config, tmp_path, "a//m/one:v1", files=SMALL)
+        assert check(config) == []
+
+
+def test_an_nfs_share(ganesha: GaneshaServer, tmp_path: Path) -> None:
+    for mode, wrong in ((0o755, 0), (0o777, 1)):
+        root = ganesha.data_folder / f"audit-{uuid4().hex}"
+        root.mkdir()
+        root.chmod(mode)
+        config = config_of(StorageConfig("a", f"{ganesha.url}/{root.name}"), home=tmp_path)
+        published(config, tmp_path, "a//m/one:v1", files=SMALL)
+        found = check(config)
+        assert len(found) == wrong
+        assert all("everybody who may mount it may write it (drwxrwxrwx)" in item.detail for item in found)

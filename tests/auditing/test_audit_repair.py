@@ -16,7 +16,7 @@ from hoist.config import Config, StorageConfig
 from hoist.errors import Conflict
 from hoist.model.manifest import Manifest
 from hoist.testing.servers import RadosgwServer, RcloneServer
-from makers import files_below
+from makers import files_below, noise, write_files
 
 MODEL = "m/one/v1/unet/model.bin"
 
@@ -226,6 +226,28 @@ def test_a_bucket(buckets: tuple[Config, Any], tmp_path: Path) -> None:
     assert hoist.collect("a", grace_seconds=0, config=config).found == []
     for label in ("one", "two"):
         assert hoist.verify(f"a//m/{label}:v1", config=config).damaged == ()
+
+
+def test_packs(tmp_path: Path) -> None:
+    config = folders(tmp_path, "a")
+    source = write_files(tmp_path / "small", {f"{number:02}.json": noise(3000, number) for number in range(40)})
+    hoist.publish(source, "a//m/one:v1", pack_below=100_000, config=config)
+    before = files_below(tmp_path / "a")
+    there = tmp_path / "a/.hoist/versions/m/one/v1"
+    (index,), (pack,) = there.glob("packs-*"), there.glob("pack-*")
+    for broken in (pack, index):
+        flip(broken, 60)
+        found = only(hoist.audit("a", sample="whole", config=config))
+        assert (found.kind, found.severity, found.part) == ("damaged", "warning", "pack")
+        repaired(config, "a")
+        assert files_below(tmp_path / "a") == before
+    pack.unlink()
+    repaired(config, "a")
+    # Of a file that is damaged no pack is made.
+    flip(pack, 60)
+    flip(tmp_path / "a/m/one/v1/07.json", 5)
+    done = hoist.audit("a", sample="whole", repair=True, config=config)
+    assert [item.repaired for item in done.findings] == [False, False]
 
 
 def test_a_version_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from cli_commands import Shell
 
 from conftest import require
+from hoist.accelerator.live import LiveAccelerator, live_accelerators
 from hoist.testing.servers import FaultServer, FolderOrigin, NginxServer
 from hoist.testing.servers.ports import free_port
 
@@ -59,6 +60,7 @@ def test_it_serves_until_it_is_told_to_end(shell: Shell, tmp_path: Path) -> None
         process = shell.start(
             *("accelerate", "--origin", "oss", "--listen", listen, "--metrics", "0"),
             HOIST_STORAGE_OSS_ENDPOINT=origin.endpoint,
+            XDG_RUNTIME_DIR=str(tmp_path),
         )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -66,6 +68,9 @@ def test_it_serves_until_it_is_told_to_end(shell: Shell, tmp_path: Path) -> None
             assert f"accelerating oss at http://{listen}" in line
             found = re.search(r"metrics at (\S+)", line)
             assert found
+            # By this `hoist status` finds it.
+            noted = [LiveAccelerator(listen, int(found[1].rpartition(":")[2].partition("/")[0]))]
+            assert live_accelerators(tmp_path / "hoist") == noted
             asked = urllib.request.Request(f"http://{listen}/models/in/key", headers={"Host": origin.endpoint[7:]})
             with urllib.request.urlopen(asked, timeout=20) as answer:
                 assert answer.read() == data
@@ -75,6 +80,7 @@ def test_it_serves_until_it_is_told_to_end(shell: Shell, tmp_path: Path) -> None
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
             process.communicate()
+    assert live_accelerators(tmp_path / "hoist") == []
 
 
 def test_nginx_ends_with_it_however_it_ends(shell: Shell) -> None:

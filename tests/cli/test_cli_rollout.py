@@ -119,7 +119,7 @@ def test_a_failure_and_its_exit_code(shell: Shell) -> None:
     assert (move["from"], move["to"], move["by"], move["note"]) == ("v2", "v1", "anna", "rollback")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_puts_things_back(shell: Shell, zygote: Zygote, number: int, code: int) -> None:
     check = f'[ "$HOIST_ROLLOUT_REGION" = a ] || {{ sleep 300 & echo $! > {shell.home}/child; wait; }}'
     started = zygote.start(shell.home, shell.env, *ROLLOUT, "--check", check, "-q")

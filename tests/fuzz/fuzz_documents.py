@@ -6,6 +6,7 @@ import json
 import os
 from array import array
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -17,9 +18,11 @@ from hoist.errors import HoistError, InvalidConfig, InvalidFile, InvalidManifest
 from hoist.model.blocks import BlockTable
 from hoist.model.manifest import ARTIFACT_TYPE, BLOCKS_TYPE, FILEPATH, MANIFEST_TYPE, FileEntry, Manifest, digest_of
 from hoist.model.packs import MAX_PACK_BYTES, Pack, PackIndex, lay_out, most_index_bytes
-from hoist.model.reference import parse_location, parse_reference
+from hoist.model.reference import is_label, parse_location, parse_reference
+from hoist.rollout.stack import stood_before
 from hoist.storage import layout, open_storage
 from hoist.storage.base import Version
+from hoist.storage.moves import read_moves, write_moves
 from hoist.storage.tree import TreeStorage
 from hoist.tensors.index import shard_names
 from makers import V1, blocks_of, directory_storage, noise, put_version
@@ -108,13 +111,21 @@ def check_index(data: bytes) -> bool:
 
 
 def check_tag(data: bytes) -> bool:
-    """Whatever stands where a tag should: the version that it names with the right digest, or an error; and the same
-    bytes as a claim hold up a publish by a plain error at most."""
+    """Whatever stands where a tag should: the version that it names with the right digest, or an error; moves that can be
+    shown and written again; and a place to go back to that is a version's."""
     storage, digest = _storage()
     (storage.objects.root / layout.tag_key("m/one", "stable")).write_bytes(data)  # type: ignore[attr-defined]
     found = attempt(lambda: storage.resolve(parse_reference("m/one:stable")), HoistError)
     assert found is None or found[1].digest == digest
     attempt(lambda: list(storage.tags()), HoistError)
+    for move in storage.tag_moves("m/one", "stable"):
+        assert read_moves(write_moves([move]), "m/one", "stable") == [move]
+        assert f"{move.by}{move.note}".isprintable()
+        assert datetime.fromtimestamp(move.at).year < 10_000
+        assert is_label(move.label)
+    now = storage.find_tag("m/one", "stable")
+    back = now and stood_before(storage.tag_moves("m/one", "stable"), now)
+    assert not back or is_label(back.label)
     return found is not None
 
 
@@ -192,7 +203,17 @@ def _indices() -> list[bytes]:
 def _tags() -> list[bytes]:
     _, digest = _storage()
     good = {"version": "v1", "digest": digest}
-    return [json.dumps(good | more).encode() for more in ({}, {"version": "v2"}, {"version": ".."}, {"digest": 5})]
+    other = {"version": "v0", "digest": f"sha256:{0:064}"}
+    moves = [{**other, "at": 1.5, "by": "a@b"}, {**good, "at": 2, "by": "c", "note": "rollout", "before": other}]
+    different: tuple[dict[str, object], ...] = (
+        {},
+        {"version": "v2"},
+        {"version": ".."},
+        {"digest": 5},
+        {"moves": moves},
+        {"moves": moves[:1]},
+    )
+    return [json.dumps(good | more).encode() for more in different]
 
 
 def _references() -> list[bytes]:
@@ -244,7 +265,7 @@ TARGETS = (
     Target("blocks", check_blocks, _tables, (b"HOISTBK\x01", b"\x01\0\0\0", b"\0" * 8, b"\xff" * 4, bytes(32))),
     Target("packs", check_packs, _packs, (b"HOISTPK\x01", b"\x01\0\0\0", b"\x09\0\0\0", bytes(4), b"\xff" * 4)),
     Target("index", check_index, _indices, (*_JSON, b'"weight_map":{', b'".."', b'"/"', b".safetensors")),
-    Target("tag", check_tag, _tags, (*_JSON, b'"version":', b'"v1"', b'"clearing":true')),
+    Target("tag", check_tag, _tags, (*_JSON, b'"version":', b'"v1"', b'"moves":[', b'"before":{', b'"at":')),
     Target("reference", check_reference, _references, (b"//", b"@sha256:", b":", b"s3://", b"file:///", b"..", b"__")),
     Target("config", check_config, _configs, _TOML),
 )

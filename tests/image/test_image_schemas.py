@@ -27,6 +27,7 @@ from makers import noise, publish, write_files
 V5 = {"unet.safetensors.bin": noise(5 * MIB), "vae.bin": noise(4 * MIB, 1), "config.json": b"{}", "README.md": b"a"}
 LAYER = tar_of({"bin/sh": b"a shell"})
 _CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _MODEL_CONFIG = "application/vnd.cncf.model.config.v1+json"
 
 
@@ -56,6 +57,9 @@ def documents_of(folder: Path) -> Iterator[tuple[str, Any]]:
                 yield "config", found
             elif each["mediaType"] == _MODEL_CONFIG:
                 yield "modelpack config", found
+            elif each["mediaType"] == _EMPTY:
+                # Of an artifact that is its manifest alone: the history of a tag.
+                assert found == {}
             else:
                 yield "manifest", found
                 waiting.append(found)

@@ -21,7 +21,7 @@ from hoist.errors import (
     UsageError,
     VersionNotFound,
 )
-from hoist.rollout.outcome import Checked, RolledOut
+from hoist.rollout.outcome import Checked, RegionRolled, RolledOut
 from hoist.rollout.told import Told
 
 pytest_plugins = ["rollout_regions"]
@@ -161,6 +161,39 @@ def test_ctrl_c_in_python_puts_things_back_too(world: World) -> None:
         roll(world, check="true", told=Meanwhile("b", interrupt))
     assert world.all_stand() == ["v1"] * 3
     assert world.notes("b")[-1] == "rollout failed: cancelled"
+
+
+def test_a_listener_that_fails_keeps_nothing_from_going_back(world: World) -> None:
+    class Broken(Told):
+        def returning(self, why: str) -> None:
+            raise BrokenPipeError
+
+        def returned(self, region: RegionRolled) -> None:
+            raise BrokenPipeError
+
+    done = roll(world, check=fails_in("b"), told=Broken())
+    assert (states(done), world.all_stand()) == (["back", "back", "waiting"], ["v1"] * 3)
+
+    class Gone(Broken):
+        def checking(self, region: str) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        roll(world, check="true", told=Gone())
+    assert world.all_stand() == ["v1"] * 3
+
+
+def test_a_region_that_is_lost_on_the_way(world: World) -> None:
+    done = roll(world, check="true", told=Meanwhile("b", lambda: (world.home / "c").rename(world.home / "gone")))
+    (world.home / "gone").rename(world.home / "c")
+    assert (states(done), done.exit_code, world.all_stand()) == (["back", "back", "failed"], 3, ["v1"] * 3)
+    # So is what was lost after it was moved; it goes back with the others when the rollout is run again.
+    hidden = world.home / "gone"
+    done = roll(world, check=fails_in("b"), told=Meanwhile("b", lambda: (world.home / "a").rename(hidden)))
+    hidden.rename(world.home / "a")
+    assert (states(done), done.exit_code, world.all_stand()) == (["failed", "back", "waiting"], 1, ["v2", "v1", "v1"])
+    again = roll(world, check=fails_in("b"))
+    assert (states(again), world.all_stand()) == (["back", "back", "waiting"], ["v1"] * 3)
 
 
 def test_a_region_that_is_not_there_holds_all_tags_back(world: World) -> None:

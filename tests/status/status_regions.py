@@ -103,7 +103,11 @@ from = "eu"
 to = ["us", "nas", "reg"]
 """)
         keys = {"AWS_ACCESS_KEY_ID": radosgw_server.access_key, "AWS_SECRET_ACCESS_KEY": radosgw_server.secret_key}
-        found = Regions(tmp_path, {"HOME": str(tmp_path), "HOIST_RETRY_SECONDS": "2", **keys}, sick)
+        found = Regions(
+            tmp_path,
+            {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run"), "HOIST_RETRY_SECONDS": "2", **keys},
+            sick,
+        )
         found.publish("eu//m/one:v1")
         found.publish("eu//m/one:v2", "stable")
         yield found

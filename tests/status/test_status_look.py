@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from status_regions import QUICK, SIZES, Regions, by_name, look_until, only
 
 import hoist
+from conftest import require
+from hoist.config import load_config
 from hoist.errors import UsageError
 from hoist.status import metrics
 from hoist.status.document import document
-from hoist.status.run import Options
+from hoist.status.run import Observer, Options, subject_of
 from hoist.status.state import Lag
 from hoist.status.watch import Watch
-from hoist.testing.servers import Rule
+from hoist.testing.servers import GaneshaServer, Rule
 from hoist.testing.servers.fault_kinds import Refusal, Stalled
 from prometheus import samples
 
@@ -94,6 +99,29 @@ def test_a_region_that_hangs_is_said_to_and_not_asked_twice(regions: Regions) ->
     assert (us.up, us.late) == (False, True)
     # By itself, long before any client gives up.
     assert time.monotonic() - began < 20
+
+
+def test_an_nfs_server_that_is_frozen(tmp_path: Path) -> None:
+    require(GaneshaServer)
+    (tmp_path / "w.bin").write_bytes(bytes(5000))
+    env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    with GaneshaServer() as server:
+        config = load_config({**env, "HOIST_STORAGE_NAS_URL": server.url}, tmp_path)
+        hoist.publish(tmp_path / "w.bin", "nas//m:v1", config=config)
+        observer = Observer(subject_of(("nas",), config), replace(HASTY, probe=True))
+        patient = Observer(subject_of(("nas",), config), replace(QUICK, probe=True))
+        (nas,) = patient.look().storages
+        assert (nas.up, nas.kind, nas.size_bytes, nas.readings[0].total_bytes) == (True, "nas", 5000, 5000)
+        for pid in server.pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            (nas,) = observer.look().storages
+            assert (nas.up, nas.late, nas.versions) == (False, True, None)
+        finally:
+            for pid in server.pids:
+                os.kill(pid, signal.SIGCONT)
+        (nas,) = patient.look().storages
+        assert (nas.up, nas.versions) == (True, 1)
 
 
 def test_where_the_source_hangs_nobody_says_how_far_behind_the_others_are(regions: Regions) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mountstats_texts import ALL, OTHERS, V3, V41
 
@@ -46,7 +46,7 @@ def test_this_machine_has_a_table_that_can_be_read() -> None:
 
 COUNT = st.integers(0, 2**64 - 1)
 NAME = st.sampled_from(("NULL", "READ", "WRITE", "GETATTR", "TEST_STATEID", "LAYOUTGET", "X2"))
-POINT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1)
+POINT = st.text("aZ0./-_ \\\t\u00a0\u2028é漢", min_size=1, max_size=8)
 
 
 @st.composite
@@ -73,8 +73,8 @@ def mounts(draw: st.DrawFn) -> tuple[NfsMount, str]:
     return NfsMount("nas:/x", point, kind, "4.2", 5, normal + direct, server, made), "\n".join(lines) + "\n"
 
 
-@settings(max_examples=30)
-@given(st.lists(mounts(), max_size=3))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(mounts(), max_size=2))
 def test_what_the_kernel_writes_is_read_back(made: list[tuple[NfsMount, str]]) -> None:
     text = OTHERS.join(["", *(written for _, written in made), ""])
     assert parse_mountstats(text) == [mount for mount, _ in made]

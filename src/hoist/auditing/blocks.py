@@ -15,7 +15,7 @@ from hoist.read.engine import Engine, Job
 from hoist.read.plan import Request, plan_ranges
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source
-from hoist.storage.base import OnBytes, StoredFile, Version
+from hoist.storage.base import OnBytes, Storage, StoredFile, Version
 from hoist.storage.wrap import Wrapper
 
 # From this attempt on an accelerator is left out: what it holds may be right where the store's own bytes are not.
@@ -23,7 +23,11 @@ _AT_ORIGIN = 2
 
 
 class AtRest(Wrapper):
-    """A storage whose bytes come from where they are kept, and from no cache on the way."""
+    """A storage whose bytes come from where they are kept, and from no cache on the way; whoever has signed them."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.required_signers = ()
 
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
         with afresh(max(_AT_ORIGIN, attempt_afresh())):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hoist.auditing.finding import Finding
-from hoist.errors import Damaged, FileNotFound, HoistError, LocalError, PermissionDenied, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, HoistError, LocalError, PermissionDenied, Unsigned, VersionNotFound
 from hoist.model.manifest import Manifest, digest_of
+from hoist.read.signed import check_signed
 from hoist.storage.base import Storage, StoredFile, Tag, Version
 
 REPAIR = "run hoist audit --repair with a storage that has it whole, or hoist copy it anew after hoist remove"
@@ -51,7 +52,8 @@ def look_at(storage: Storage, version: Version, *, documents: bool) -> FirstLook
         return FirstLook(None, (unreadable(storage, str(version), error, version),))
     held = Held(version, manifest.digest, len(manifest.files), manifest.size)
     try:
-        found = [*_files(storage, version, manifest), *(_documents(storage, version, manifest) if documents else ())]
+        found = [*_files(storage, version, manifest), *_unsigned(storage, version, manifest)]
+        found += _documents(storage, version, manifest) if documents else ()
         if found and not _is_still(storage, version, manifest):
             return FirstLook(None, ())
     except (PermissionDenied, LocalError) as error:
@@ -169,6 +171,14 @@ def _documents(storage: Storage, version: Version, manifest: Manifest) -> Iterat
                 blob.digest,
                 ((0, blob.size),),
             )
+
+
+def _unsigned(storage: Storage, version: Version, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        check_signed(storage, version, manifest)
+    except Unsigned as error:
+        mend = f"hoist sign {storage.address}//{version} --key KEY.pem, if it is what it should be; else remove it"
+        yield Finding("unsigned", "error", storage.address, str(version), str(error), mend, version)
 
 
 def _damaged_manifest(storage: Storage, version: Version, error: Damaged) -> Finding:

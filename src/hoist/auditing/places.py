@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -11,17 +11,20 @@ from hoist.auditing.storage import StorageAudit
 from hoist.config import Config
 from hoist.errors import HoistError, InvalidConfig, UsageError
 from hoist.read.connect import connect
+from hoist.signing.trust import trusted
 from hoist.sync.find import find_plan, means_plan
 from hoist.sync.plan import SyncPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The storages by their addresses, with the plan that named them, and the configuration that reaches them."""
+    """The storages by their addresses, with the plan that named them, and the configuration that reaches them. `signers`
+    are those whom the logical storages require that they are members of."""
 
     addresses: tuple[str, ...]
     plan: SyncPlan | None
     config: Config
+    signers: Mapping[str, tuple[tuple[str, ...], ...]]
 
 
 @dataclass(slots=True)
@@ -48,24 +51,28 @@ def parse_places(given: Sequence[str], config: Config) -> Where:
         raise UsageError(f"{plans[0]} is a plan: audit it alone, or name storages only")
     if plans or (not given and config.plans):
         plan, reached = find_plan(plans[0] if plans else "", config)
-        return Where(_members((plan.source, *plan.targets), reached), plan, reached)
+        return _where((plan.source, *plan.targets), plan, reached)
     named = given or sorted(config.storages)
     if not named:
         raise UsageError("say which storages to audit: hoist.toml and HOIST_STORAGE_* name none")
-    return Where(_members(named, config), None, config)
+    return _where(named, None, config)
 
 
-def _members(addresses: Sequence[str], config: Config) -> tuple[str, ...]:
+def _where(addresses: Sequence[str], plan: SyncPlan | None, config: Config) -> Where:
     """The storages themselves: of a logical one its members, as each has bytes of its own. Raises StorageNotFound."""
     found: list[str] = []
+    signers: dict[str, tuple[tuple[str, ...], ...]] = {}
     for address in addresses:
-        members = config.storage(address).members
-        found += [member.address for member in members] if members else [address]
-    return tuple(dict.fromkeys(found))
+        chosen = config.storage(address)
+        found += [member.address for member in chosen.members] or [address]
+        for member in chosen.members if chosen.require_signature else ():
+            signers[member.address] = (*signers.get(member.address, ()), chosen.require_signature)
+    return Where(tuple(dict.fromkeys(found)), plan, config, signers)
 
 
 def open_places(where: Where, stack: ExitStack) -> Opened:
-    """Open all storages, to be closed with `stack`. One that cannot be had is a finding; what is no storage is raised."""
+    """Open all storages, to be closed with `stack`. One that cannot be had is a finding; what is no storage is raised,
+    and so are InvalidConfig and LocalError for keys that cannot be read."""
     opened = Opened()
     roles = (where.plan.source, *where.plan.targets) if where.plan else ()
     for address in dict.fromkeys([*where.addresses, *roles]):
@@ -79,6 +86,10 @@ def open_places(where: Where, stack: ExitStack) -> Opened:
             opened.findings.append(Finding("unreachable", "error", address, address, str(error), mend))
             continue
         stack.callback(storage.close)
+        storage.required_signers = (*storage.required_signers, *where.signers.get(address, ()))
+        for names in storage.required_signers:
+            # A key that cannot be read is said at once, and not of every version.
+            trusted(names)
         audit = StorageAudit(storage, chosen, where.config.environ, engine)
         (opened.audits if address in where.addresses else opened.compared).append(audit)
     return opened

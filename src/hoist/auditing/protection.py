@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from hoist.auditing.finding import Finding
@@ -11,7 +13,9 @@ from hoist.errors import HoistError, LocalError
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.reading import ImageReader
+from hoist.storage.image.storage import ImageStorage
 from hoist.storage.oci.layout import LayoutFolder
+from hoist.storage.oci.registry import Registry
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Wrapper
 
@@ -38,6 +42,26 @@ def check_protection(
 
         assert isinstance(storage.objects, BucketObjects)
         yield from BucketProtection(storage.objects, config, environ, _some_keys(storage, versions)).run()
+    elif isinstance(storage, ImageStorage) and isinstance(storage.repositories, Registry):
+        from hoist.auditing.registry import check_registry
+
+        for version in islice(versions, 1):
+            yield from check_registry(config, environ, storage.repository_of(version.name))
+    elif isinstance(storage, TreeStorage) and config.url.startswith("nfs:"):
+        yield from _share(storage, config)
+
+
+def _share(storage: TreeStorage, config: StorageConfig) -> Iterator[Finding]:
+    """The folder of an NFS server; who may mount it is the server's to say."""
+    from hoist.storage.nfs.objects import NfsObjects
+
+    assert isinstance(storage.objects, NfsObjects)
+    for key in ("", ".hoist"):
+        mode = storage.objects.mode(key)
+        if mode & stat.S_IWOTH:
+            detail = f"everybody who may mount it may write {key or 'it'} ({stat.filemode(mode)})"
+            where = f"{config.url.rstrip('/')}/{key}"
+            yield Finding("unprotected", "error", storage.address, where, detail, "chmod o-w it on the server")
 
 
 def folder_of(storage: Storage) -> Path | None:

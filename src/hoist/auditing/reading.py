@@ -156,7 +156,7 @@ def _packs(opened: OpenedVersion, damaged: Sequence[str]) -> Iterator[Finding]:
             opened.storage.address,
             f"{opened.version} pack {digest}",
             f"{what} is damaged or missing: the version is whole, and slower to load",
-            "hoist remove it and copy it again from another storage, when that suits",
+            "run hoist audit --whole --repair: it makes them of the files",
             opened.version,
             "pack",
             digest,

@@ -8,7 +8,8 @@ from hoist.auditing.blocks import AtRest, Wanted, read_blocks
 from hoist.auditing.contents import WITHOUT_MANIFEST
 from hoist.auditing.finding import Finding, Span
 from hoist.auditing.healing import Healing, Holders, Place, documents_of, manifests_of
-from hoist.errors import Damaged, FileNotFound, HoistError, StorageUnsupported
+from hoist.auditing.packs import restore_packs
+from hoist.errors import Damaged, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.progress import Progress
 from hoist.read.source import Source, stored_source
@@ -77,7 +78,7 @@ class _Repair:
         elif item.part == "file":
             self._file(item)
         else:
-            raise StorageUnsupported(item.mend)
+            restore_packs(self._open(item.version), item.path)
 
     def _manifest(self, version: Version) -> None:
         """From another storage, if the config that it names lies here: that is made of the same files."""
@@ -112,12 +113,7 @@ class _Repair:
 
     def _file(self, item: Finding) -> None:
         assert item.version
-        opened = OpenedVersion(
-            AtRest(self._storage),
-            item.version,
-            Manifest.parse(self._storage.read_manifest(item.version)),
-            self._place.engine,
-        )
+        opened = self._open(item.version)
         entry = opened.entry(item.path)
         file = StoredFile(item.version, entry)
         blocks = opened.blocks(item.path)
@@ -135,6 +131,10 @@ class _Repair:
                     f"{file} was written to {self._storage.address} and read back wrong: its disk or store fails"
                 )
         self._healed[content] = file
+
+    def _open(self, version: Version) -> OpenedVersion:
+        manifest = Manifest.parse(self._storage.read_manifest(version))
+        return OpenedVersion(AtRest(self._storage), version, manifest, self._place.engine)
 
     def _healing(self, opened: OpenedVersion, entry: FileEntry, spans: Sequence[Span]) -> Healing:
         file = StoredFile(opened.version, entry)

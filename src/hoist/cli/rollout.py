@@ -205,8 +205,10 @@ class _Orderly:
             return
         # Nobody ends the process after a grace: going back may take longer.
         signal.set_wakeup_fd(-1)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, self._hear)
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Who ignores one, as nohup does, goes on to.
+            if signal.getsignal(each) != signal.SIG_IGN:
+                signal.signal(each, self._hear)
 
     def _hear(self, number: int, _: object) -> None:
         import os

@@ -78,9 +78,14 @@ class Steps(Told):
             self._say(f"{done.version.name}:{done.tag} is {done.version} in {where}, in {show_seconds(done.seconds)}")
 
     def _say(self, line: str) -> None:
-        if not self._silent:
-            with self._lock:
+        with self._lock:
+            if self._silent:
+                return
+            try:
                 print(printable(line), flush=True)
+            except OSError:
+                # Whoever read it has gone: that is no reason to leave things half done.
+                self._silent = True
 
 
 def print_outlook(done: RolledOut) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from hoist.config import Config
@@ -54,6 +54,28 @@ def open_region(address: str, config: Config) -> Region:
     """A region; the caller closes its storage. Raises StorageNotFound, InvalidConfig, LocalError."""
     storage, engine = connect(address, config)
     return Region(address, storage, engine)
+
+
+def find_version(
+    reference: Reference, source: str, regions: Sequence[Region], config: Config, stack: ExitStack
+) -> OpenedVersion:
+    """A version, opened in the storage that it comes from: `source`, or the first region that has it. What is opened for it
+    is closed by `stack`. Raises VersionNotFound, and what a storage may."""
+    addresses = [region.address for region in regions]
+    if source and source not in addresses:
+        other = open_region(source, config)
+        stack.callback(other.storage.close)
+        return other.open(reference)
+    for region in regions:
+        if source in ("", region.address):
+            try:
+                return region.open(reference)
+            except VersionNotFound:
+                if source:
+                    raise
+    raise VersionNotFound(
+        f"none of {', '.join(addresses)} has {reference}: publish it to one of them, or say with --from which storage has it"
+    )
 
 
 def bring(opened: OpenedVersion, regions: Sequence[Region], config: Config, progress: Progress) -> list[Copied]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -16,7 +16,7 @@ from hoist.progress import Progress
 from hoist.read.version import OpenedVersion
 from hoist.rollout.check import Check
 from hoist.rollout.outcome import RegionRolled, RolledOut, State
-from hoist.rollout.regions import Region, bring, bring_back, open_region
+from hoist.rollout.regions import Region, bring, bring_back, find_version, open_region
 from hoist.rollout.told import Told
 from hoist.storage.base import Tag, Version
 from hoist.storage.moves import printable
@@ -56,29 +56,10 @@ def roll_out(order: Order, config: Config, told: Told, progress: Progress, stop:
         for address in order.regions:
             regions.append(open_region(address, config))
             stack.callback(regions[-1].storage.close)
-        opened = _find(order, regions, config, stack)
+        opened = find_version(order.reference, order.source, regions, config, stack)
         if opened.version.label == order.tag:
             raise UsageError(f"{opened.version} is the version itself: a tag needs another name")
         return _Rollout(order, regions, opened, config, told, progress, stop).run()
-
-
-def _find(order: Order, regions: Sequence[Region], config: Config, stack: ExitStack) -> OpenedVersion:
-    """The version, opened where it comes from."""
-    if order.source and order.source not in order.regions:
-        source = open_region(order.source, config)
-        stack.callback(source.storage.close)
-        return source.open(order.reference)
-    for region in regions:
-        if order.source in ("", region.address):
-            try:
-                return region.open(order.reference)
-            except VersionNotFound:
-                if order.source:
-                    raise
-    raise VersionNotFound(
-        f"none of {', '.join(order.regions)} has {order.reference}: publish it to one of them, or say with --from which "
-        "storage has it"
-    )
 
 
 class _Rollout:
@@ -247,7 +228,9 @@ class _Rollout:
         """What this rollout has moved goes back, the last region first; each by itself."""
         if not self._order.put_back or not self._mine:
             return
-        self._told.returning(why)
+        # What a listener does must not keep anything from going back.
+        with suppress(Exception):
+            self._told.returning(why)
         for region in reversed(self._regions):
             if region not in self._mine:
                 continue
@@ -258,7 +241,8 @@ class _Rollout:
                 self._set(region, error=error)
             if state is not None:
                 self._set(region, state=state)
-                self._told.returned(self._states[region.address])
+                with suppress(Exception):
+                    self._told.returned(self._states[region.address])
 
     def _return_one(self, region: Region, note: str) -> State | None:
         """What became of it; None where the move had been refused."""

@@ -66,6 +66,10 @@ class NfsObjects:
     def head(self, key: str) -> ObjectInfo:
         return _info_of(key, self.contexts.run(lambda session: session.stat(f"/{key}"), key))
 
+    def mode(self, key: str) -> int:
+        """The type and permissions of a file or folder, as stat has them."""
+        return self.contexts.run(lambda session: int(session.stat(f"/{key}").nfs_mode), key)
+
     def get(self, key: str) -> Stamped:
         data = self.contexts.run(lambda session: read_all(session, f"/{key}"), key)
         return Stamped(data, stamp(data))
