@@ -464,6 +464,31 @@ def test_a_version_that_goes_at_the_source_during_a_run(directories: Regions, mo
             return self.inner.read_manifest(version)
 
     wrapped(monkeypatch, {"eu": Vanishing})
+    check_that_v1_is_left_out(directories)
+
+
+def test_a_version_that_goes_at_the_source_while_it_is_copied(
+    directories: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directories.publish("eu//m:v1", noise(2 * MIB, 1))
+    directories.publish("eu//m:v2", b"2")
+    looked: list[Version] = []
+
+    class Vanishing(Wrapper):
+        def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+            data = self.inner.read_blob(version, digest, size)
+            if version.label == "v1":
+                looked.append(version)
+                if len(looked) == 2:
+                    self.inner.remove(version)
+            return data
+
+    wrapped(monkeypatch, {"eu": Vanishing})
+    check_that_v1_is_left_out(directories)
+    assert len(looked) == 2
+
+
+def check_that_v1_is_left_out(directories: Regions) -> None:
     done = directories.sync()
     assert not done.errors
     assert not done.in_step

@@ -206,7 +206,8 @@ class DirectoryObjects:
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         with self.translate(prefix):
             try:
-                found = sorted(os.scandir(folder), key=lambda item: item.name + "/" * item.is_dir())
+                with os.scandir(folder) as entries:
+                    found = sorted(entries, key=lambda item: item.name + "/" * item.is_dir())
             except (FileNotFoundError, NotADirectoryError):
                 return
         for item in found:
