@@ -86,11 +86,16 @@ def publish(
         return publish_version(Path(source), storage, where.reference, options, progress or Progress())
 
 
-def list(storage: str, name: str = "", *, config: Config | None = None) -> Sequence[Listed]:
-    """The versions in a storage, or of one model in it. Raises StorageNotFound, and what a storage may."""
+def list(
+    storage: str, name: str = "", *, signed_by: Sequence[str | Path] = (), config: Config | None = None
+) -> Sequence[Listed]:
+    """The versions in a storage, or of one model in it; of each who of `signed_by` has signed it (as `verify` has them).
+
+    Raises StorageNotFound, and what a storage may.
+    """
     opened, _ = connect(storage, config)
     with opened:
-        return list_versions(opened, check_name(name) if name else "")
+        return list_versions(opened, check_name(name) if name else "", [str(each) for each in signed_by])
 
 
 def open(location: str, *, config: Config | None = None) -> OpenedVersion:
@@ -122,7 +127,8 @@ def verify(
     InvalidManifest.
     """
     with open_location(location, config) as opened:
-        return verify_version(opened, progress or Progress(), [str(each) for each in signed_by])
+        wanted = [[str(each) for each in signed_by]] if signed_by else opened.storage.required_signers
+        return verify_version(opened, progress or Progress(), wanted)
 
 
 def sign(location: str, key: str | Path, *, config: Config | None = None) -> Signed:

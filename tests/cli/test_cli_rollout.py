@@ -139,7 +139,8 @@ def test_killed_at_random_moments(shell: Shell, zygote: Zygote, record_property:
     """A rollout and a rollback, each killed: no tag names what is not there, and the next run finishes."""
     rng = random.Random(9)
     back = ("rollback", NAME, "--tag", "stable", "--regions", ",".join(REGIONS))
-    forth = (*ROLLOUT, "-q")
+    # The checks are there so that many kills hit while tags move.
+    forth = (*ROLLOUT, "-q", "--check", "sleep 0.1")
     whole = max(zygote.run(shell.home, shell.env, *forth).seconds for _ in range(2))
     seen = dict.fromkeys(("none", "some", "all"), 0)
     for number in range(KILLS):

@@ -41,6 +41,7 @@ def test_whole_life_of_a_version(shell: Shell, model: Path) -> None:
         "size_bytes": size,
         "files": 1,
         "tags": ["stable"],
+        "signed_by": None,
         "problem": None,
     }
     found = shell.json("inspect", "here//sd15/one:stable", "--tensors")

@@ -39,6 +39,8 @@ def test_a_signed_version(shell: Shell, key: Pair) -> None:
     assert (checked["ok"], checked["signed_by"]) == (True, "release.pub")
     assert "is whole, and signed by release.pub" in shell.run("verify", HERE, "--signed-by", "release.pub").out
     assert shell.json("verify", HERE)["signed_by"] is None
+    assert [each["signed_by"] for each in shell.json("list", "here")["versions"]] == [None]
+    assert shell.run("list", "here", "--signed-by", "release.pub").out.splitlines()[1].endswith("  stable  release.pub")
     (signature,) = shell.json("inspect", HERE)["signatures"]
     assert (len(signature["key"]), signature["trusted"], signature["problem"]) == (64, None, None)
     shown = shell.run("inspect", HERE, HOIST_STORAGE_HERE_REQUIRE_SIGNATURE="release.pub").out
@@ -73,12 +75,14 @@ def test_where_a_signature_is_required(shell: Shell, tmp_path: Path) -> None:
     shell.run("load", f"{tmp_path}/storage//{VERSION}")
     assert shell.fails("load", f"{tmp_path}/storage//{VERSION}", HOIST_REQUIRE_SIGNATURE="release.pub").code == 11
 
+    assert [each["signed_by"] for each in shell.json("list", "strict")["versions"]] == [None]
     signed = shell.run("sign", f"strict//{VERSION}", "--key", "other/other.pem")
     assert signed.out.startswith(f"strict//{VERSION} is signed by other/other.pem  ")
     shell.run("load", f"strict//{VERSION}")
     assert shell.json("verify", f"strict//{VERSION}")["signed_by"] == f"{tmp_path}/other/other.pub"
     assert shell.fails("verify", f"strict//{VERSION}", "--signed-by", "release.pub").code == 11
     assert shell.fails("signature", f"strict//{VERSION}", "--signed-by", "release.pub").code == 11
+    assert [each["signed_by"] for each in shell.json("list", "strict")["versions"]] == [f"{tmp_path}/other/other.pub"]
     shell.run("remove", f"strict//{VERSION}", "--yes")
 
     (tmp_path / "release.pub").unlink()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import stat
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mounting import big_version, inside
 
-from hoist.errors import StorageUnavailable
+from hoist.errors import StorageUnavailable, Unsigned
 from hoist.model.reference import parse_reference
 from hoist.mount.filesystem import Absent, NeedsStorage, errno_of
 from hoist.mount.tree import Link
+from hoist.read.version import open_version
 from hoist.storage.base import Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty
+from hoist.transfer.sign import sign_version
 from makers import memory_storage, put_tag, put_version
+from signing_making import make_pair
 
 
 @pytest.fixture
@@ -151,3 +155,16 @@ def test_a_hundred_thousand_files_are_listed_without_asking_the_storage() -> Non
 )
 def test_errors_have_numbers(error: BaseException, number: int) -> None:
     assert errno_of(error) == number
+
+
+def test_an_unsigned_version_is_shown_and_cannot_be_entered(storage: TreeStorage, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "release")
+    storage.required_signers = ((str(pair.public),),)
+    within = inside(storage)
+    version = within.find("m/one/v1")
+    with pytest.raises(Unsigned) as refused:
+        within.files.lookup(version, "w.bin", patient=True)
+    assert errno_of(refused.value) == errno.EACCES
+    found = open_version(storage, parse_reference("m/one:v1"), check=False)
+    sign_version(storage, found.version, found.manifest, pair.signer())
+    assert within.find("m/one/v1/w.bin").size == 10_000

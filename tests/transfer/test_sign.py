@@ -104,10 +104,10 @@ def test_published_signed_copied_everywhere_and_removed(
     # A signature of a version that is not there vouches for nothing; a tag of one that is not signed leads to nothing.
     assert told.told == ["commit", "add_signature", "set_tag"]
     version = opened(requiring(storage, good, other))
-    assert verify_version(version, Progress()).signed_by == str(good.public)
-    assert verify_version(version, Progress(), [str(good.public)]).signed_by == str(good.public)
+    assert verify_version(version, Progress(), storage.required_signers).signed_by == str(good.public)
+    assert verify_version(version, Progress(), [[str(good.public)]]).signed_by == str(good.public)
     with pytest.raises(Unsigned, match="it is by another key"):
-        verify_version(version, Progress(), [str(other.public)])
+        verify_version(version, Progress(), [[str(other.public)]])
     again = publish(source, storage, signer=good.signer())
     assert (again.already, again.signed_by, len(storage.signatures(ONE))) == (True, str(good.private), 1)
 

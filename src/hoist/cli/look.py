@@ -43,6 +43,8 @@ def add_to(root: Root) -> None:
         "folder",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="only the versions of this model")
+    text = "show which versions this public key, or IDENTITY@ISSUER, has signed (may be repeated: one of them)"
+    completes(parser.add_argument("--signed-by", action="append", default=[], metavar="KEY", help=text), "file")
     add_json(parser)
     _add_inspect(root)
     _add_verify(root)
@@ -87,7 +89,7 @@ def run_list(args: Namespace) -> int:
         return show_storages(args.json)
     import hoist.verbs
 
-    found = hoist.verbs.list(args.storage, args.name)
+    found = hoist.verbs.list(args.storage, args.name, signed_by=args.signed_by)
     if args.json:
         print_json({"storage": args.storage, "versions": [_listed(item) for item in found]})
     elif not found:
@@ -105,18 +107,23 @@ def _listed(item: Listed) -> dict[str, object]:
         "size_bytes": item.size,
         "files": item.files,
         "tags": item.tags,
+        "signed_by": item.signed_by or None,
         "problem": item.problem or None,
     }
 
 
 def _print_listing(found: Sequence[Listed]) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(item.version), show_size(item.size), str(item.files), short_digest(item.digest), ", ".join(item.tags))
         if not item.problem
         else (str(item.version), "?", "?", "damaged", ", ".join(item.tags))
         for item in found
     ]
-    print_table(("VERSION", ">SIZE", ">FILES", "DIGEST", "TAGS"), rows)
+    titles: tuple[str, ...] = ("VERSION", ">SIZE", ">FILES", "DIGEST", "TAGS")
+    if any(item.signed_by for item in found):
+        titles += ("SIGNED BY",)
+        rows = [(*row, item.signed_by) for row, item in zip(rows, found, strict=True)]
+    print_table(titles, rows)
     problems = [item.problem for item in found if item.problem]
     if problems:
         print()

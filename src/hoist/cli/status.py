@@ -10,10 +10,11 @@ from hoist.cli.text import print_json
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
     from threading import Event
 
     from hoist.status.state import Status
-    from hoist.status.watch import Watch
+    from hoist.status.watch import Past, Watch
 
 GROUP = "keep in step"
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -128,12 +129,12 @@ def _watch(args: Namespace, watch: Watch, stop: Event) -> Status:
     while True:
         status = watch.look(stop)
         if args.watch and not stop.is_set():
-            _show(args, status, again=True)
+            _show(args, status, watch.past(), again=True)
         if not watch.rest(stop):
             return status
 
 
-def _show(args: Namespace, status: Status, *, again: bool = False) -> None:
+def _show(args: Namespace, status: Status, past: Sequence[Past] = (), *, again: bool = False) -> None:
     from hoist.status.document import document
 
     if args.json and again:
@@ -147,7 +148,7 @@ def _show(args: Namespace, status: Status, *, again: bool = False) -> None:
 
         if again and sys.stdout.isatty():
             print(_CLEAR, end="")
-        print_status(status, again=again)
+        print_status(status, past, again=again)
         sys.stdout.flush()
 
 

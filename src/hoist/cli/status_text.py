@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hoist.cli.text import print_table, printable, show_count, show_rate, show_seconds, show_size
 from hoist.status.meters import Reading
 from hoist.status.state import Lag, Status, StorageStatus
+from hoist.status.watch import Past
 
 _HEADINGS = (
     "STORAGE",
@@ -28,8 +29,8 @@ _UNKNOWN = "?"
 _WIDEST = 120
 
 
-def print_status(status: Status, *, again: bool = False) -> None:
-    """Show it; `again`: with the time, as it is shown many times."""
+def print_status(status: Status, past: Sequence[Past] = (), *, again: bool = False) -> None:
+    """Show it, and what went wrong before; `again`: with the time, as it is shown many times."""
     if again:
         print(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.at)))
     width = _width()
@@ -39,7 +40,7 @@ def print_status(status: Status, *, again: bool = False) -> None:
     else:
         for storage in status.storages:
             _print_block(storage, status, width)
-    _print_more(status, width or _WIDEST)
+    _print_more(status, past, width or _WIDEST)
     if again and not sys.stdout.isatty():
         print()
 
@@ -129,8 +130,8 @@ def _print_block(storage: StorageStatus, status: Status, width: int) -> None:
         _print(f"read now: {_shown(reading)}", width, "  ")
 
 
-def _print_more(status: Status, width: int) -> None:
-    """What stands behind the figures, and what is wrong."""
+def _print_more(status: Status, past: Sequence[Past], width: int) -> None:
+    """What stands behind the figures, what is wrong, and what was."""
     told: dict[str, list[str]] = {}
     for storage in status.storages:
         for each in _details(storage):
@@ -142,9 +143,16 @@ def _print_more(status: Status, width: int) -> None:
         for storage in status.storages
         for problem in storage.problems
     ]
-    for heading, those in (("", lines), ("", wrong)):
+    over = {storage.address for storage in status.storages if not storage.problems}
+    was = [
+        f"{each.storage}: well again; {show_count(each.count, 'problem')} so far, the last at "
+        f"{time.strftime('%H:%M:%S', time.localtime(each.at))}: {each.last.message}"
+        for each in past
+        if each.storage in over
+    ]
+    for those in (lines, wrong, was):
         if those:
-            print(heading)
+            print()
         for line in those:
             _print(line, width, "", "  ")
 

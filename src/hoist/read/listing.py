@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hoist.errors import HoistError
+from hoist.errors import HoistError, Unsigned
 from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import Manifest
 from hoist.parallel import for_each
+from hoist.read.signed import signed_by
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Storage, Version
 
@@ -17,7 +18,8 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One version in a listing; `problem` says why its manifest could not be read."""
+    """One version in a listing; `problem` says why its manifest could not be read. `signed_by` is who of those asked for, or
+    required by the storage, has signed it; empty: none of them, or nobody was asked for."""
 
     version: Version
     digest: str
@@ -25,6 +27,7 @@ class Listed:
     files: int
     tags: tuple[str, ...]
     problem: str = ""
+    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ class Shared:
     shared_bytes: int
 
 
-def list_versions(storage: Storage, name: str = "") -> list[Listed]:
-    """All versions of a storage (or of one model), with what their manifests say. Raises what a storage may."""
+def list_versions(storage: Storage, name: str = "", signers: Sequence[str] = ()) -> list[Listed]:
+    """All versions of a storage (or of one model), with what their manifests say, and who has signed each: of `signers`
+    (see `signed_by`), or of those whom the storage requires. Raises what a storage may."""
+    required = [signers] if signers else storage.required_signers
     tags: dict[Version, list[str]] = {}
     for tag in storage.tags(name):
         tags.setdefault(Version(tag.name, tag.label), []).append(tag.tag)
@@ -47,7 +52,8 @@ def list_versions(storage: Storage, name: str = "") -> list[Listed]:
             manifest = Manifest.parse(storage.read_manifest(version))
         except HoistError as error:
             return Listed(version, "", 0, 0, shown, str(error))
-        return Listed(version, manifest.digest, manifest.size, len(manifest.files), shown)
+        by = _signed_by(storage, version, manifest, required) if required else ""
+        return Listed(version, manifest.digest, manifest.size, len(manifest.files), shown, signed_by=by)
 
     return for_each(read, storage.versions(name), _AT_ONCE)
 
@@ -71,6 +77,13 @@ def sharing(opened: OpenedVersion, name: str = "") -> list[Shared]:
     others = [version for version in opened.storage.versions(name) if version != opened.version]
     found = [shared for shared in for_each(read, others, _AT_ONCE) if shared.shared_bytes]
     return sorted(found, key=lambda shared: (-shared.shared_bytes, shared.version))
+
+
+def _signed_by(storage: Storage, version: Version, manifest: Manifest, required: Iterable[Sequence[str]]) -> str:
+    try:
+        return ", ".join(dict.fromkeys(signed_by(storage, version, manifest, names) for names in required))
+    except Unsigned:
+        return ""
 
 
 def _digests(file: FileBlocks) -> Iterator[bytes]:

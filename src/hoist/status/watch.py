@@ -20,10 +20,12 @@ _STALLED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Last:
-    """The last problem of a storage, and when it was seen, in seconds since the epoch."""
+class Past:
+    """How many problems a storage had so far, the last one, and when it was seen, in seconds since the epoch."""
 
-    problem: Problem
+    storage: str
+    count: int
+    last: Problem
     at: float
 
 
@@ -37,7 +39,7 @@ class Watch:
         self._status: Status | None = None
         self._looks = 0
         self._errors: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._last: dict[str, _Last] = {}
+        self._past: dict[str, Past] = {}
         self._began = time.time()
         self._due = time.monotonic()
 
@@ -50,7 +52,9 @@ class Watch:
             for storage in status.storages:
                 for problem in storage.problems:
                     self._errors[storage.address, problem.kind] += 1
-                    self._last[storage.address] = _Last(problem, status.at)
+                    before = self._past.get(storage.address)
+                    count = before.count + 1 if before else 1
+                    self._past[storage.address] = Past(storage.address, count, problem, status.at)
         return status
 
     def rest(self, stop: Event) -> bool:
@@ -58,22 +62,23 @@ class Watch:
         self._due = max(self._due + self._interval, time.monotonic())
         return not stop.wait(self._due - time.monotonic())
 
+    def past(self) -> list[Past]:
+        """What went wrong so far, by storage."""
+        with self._lock:
+            return [self._past[address] for address in sorted(self._past)]
+
     def status(self) -> Mapping[str, object]:
         """The document of the last look, with how often each storage had problems so far, and its last one."""
         with self._lock:
             status, looks = self._status, self._looks
-            errors, last = dict(self._errors), dict(self._last)
+            errors, past = dict(self._errors), dict(self._past)
         if status is None:
             return {"format": FORMAT, "storages": [], "looks": 0, "began": self._began}
         found = document(status)
         for storage, shown in zip(status.storages, found["storages"], strict=True):  # type: ignore[call-overload]
             shown["errors"] = {kind: count for (address, kind), count in errors.items() if address == storage.address}
-            ended = last.get(storage.address)
-            shown["last_error"] = ended and {
-                "kind": ended.problem.kind,
-                "message": ended.problem.message,
-                "at": ended.at,
-            }
+            known = past.get(storage.address)
+            shown["last_error"] = known and {"kind": known.last.kind, "message": known.last.message, "at": known.at}
         return {**found, "looks": looks, "began": self._began}
 
     def metrics(self) -> str:

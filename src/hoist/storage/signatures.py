@@ -28,7 +28,9 @@ def find_signatures(objects: Objects, version: Version, hints: Collection[str]) 
             return objects.get(key).data
         return None
 
-    return [data for data in for_each(read, keys, SMALL_AT_ONCE) if data is not None]
+    # Nearly always it is one, of which a load is waiting: no thread is worth starting for it.
+    found = for_each(read, keys, SMALL_AT_ONCE) if len(keys) > 1 else [read(key) for key in keys]
+    return [data for data in found if data is not None]
 
 
 def keep_signature(objects: Objects, version: Version, there: str, digest: str, data: bytes) -> None:

@@ -48,16 +48,15 @@ class Verified:
     signed_by: str = ""
 
 
-def verify_version(opened: OpenedVersion, progress: Progress, signers: Sequence[str] = ()) -> Verified:
+def verify_version(opened: OpenedVersion, progress: Progress, signers: Sequence[Sequence[str]] = ()) -> Verified:
     """Read every file of the version and its packs, and check every block. Memory: one request a connection.
 
-    With `signers` (paths of public keys, or IDENTITY@ISSUER) one of them has to have signed it; else it is looked up who of
-    those has whom the storage requires. Raises Unsigned, InvalidManifest, and what a storage may; damage is in the result.
+    Of each group of `signers` (paths of public keys, or IDENTITY@ISSUER) one has to have signed it. Raises Unsigned,
+    InvalidManifest, and what a storage may; damage is in the result.
     """
     began = time.monotonic()
-    required = [signers] if signers else opened.storage.required_signers
     # Before gigabytes are read; and what they are checked by is what was signed.
-    by = [signed_by(opened.storage, opened.version, opened.manifest, names) for names in required]
+    by = [signed_by(opened.storage, opened.version, opened.manifest, names) for names in signers]
     packed, damaged_packs = _packs(opened)
     size = opened.manifest.size + sum(pack.size for pack in packed.index.packs)
     progress.begin(f"verifying {opened.version}", size)
