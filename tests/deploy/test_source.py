@@ -64,3 +64,17 @@ def test_models() -> None:
         parse_models(["oss"])
     with pytest.raises(UsageError, match="--name"):
         check_name("Bad_Name")
+
+
+def test_signers_are_said_where_they_are_accounts_and_asked_for_where_they_are_files() -> None:
+    account = "me@example.com@https://accounts.example.com"
+    by_account = source_of(StorageConfig("oss", "s3://models", require_signature=(account,)), None)
+    assert by_account.variables()["HOIST_STORAGE_OSS_REQUIRE_SIGNATURE"] == account
+    assert by_account.left_out == []
+    by_key = source_of(StorageConfig("oss", "s3://models", require_signature=("/keys/a.pub", account)), None)
+    assert "HOIST_STORAGE_OSS_REQUIRE_SIGNATURE" not in by_key.variables()
+    (told,) = by_key.left_out
+    assert "/keys/a.pub" in told
+    assert "HOIST_STORAGE_OSS_REQUIRE_SIGNATURE" in told
+    (told,) = source_of(StorageConfig("nas", "/srv/models", require_signature=(account,)), None).left_out
+    assert " HOIST_REQUIRE_SIGNATURE" in told

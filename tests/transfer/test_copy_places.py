@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from hoist.config import EngineConfig, StorageConfig
-from hoist.errors import PermissionDenied
+from hoist.errors import PermissionDenied, StorageUnavailable
 from hoist.model.reference import parse_reference
 from hoist.progress import Progress
 from hoist.storage import open_storage
 from hoist.storage.base import Storage
-from hoist.storage.wrap import Counting, Faulty
+from hoist.storage.wrap import Counting, Faulty, Wrapper
 from hoist.testing.servers import FaultServer, GaneshaServer, RadosgwServer, ServerOrigin
 from hoist.transfer.copy import Copied, Options, copy_version
 from hoist.transfer.verify import verify_version
@@ -134,3 +134,23 @@ def test_an_accelerator_that_goes_away_in_the_middle_of_a_copy(
         assert done.error is None
         right(folder)
         assert opened(folder, V1).manifest.digest == found.manifest.digest
+
+
+@pytest.mark.parametrize("lost", ["vae/weights.bin", "config.json"])
+def test_a_folder_that_has_lost_a_file_meanwhile_makes_nothing_visible(lost: str, tmp_path: Path) -> None:
+    """As one does that was not mounted for a while: the next run brings what is missing."""
+    source, folder = memory_storage(), directory_storage(tmp_path / "d")
+    publish(write_files(tmp_path / "src", FILES), source)
+
+    class Unmounted(Wrapper):
+        def before(self, operation: str, size: int) -> None:
+            if operation == "commit":
+                (tmp_path / "d/m/one/v1" / lost).unlink()
+
+    (done,) = copy(source, Unmounted(folder))
+    assert isinstance(done.error, StorageUnavailable)
+    assert lost in str(done.error)
+    assert list(folder.versions()) == []
+    (again,) = copy(source, folder)
+    assert (again.error, again.sent_bytes) == (None, len(FILES[lost]))
+    right(folder)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
-from hoist.errors import Conflict, FileNotFound, HoistError
+from hoist.errors import Conflict, FileNotFound, HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.model.packs import Pack, PackIndex
 from hoist.parallel import for_each
@@ -37,12 +37,13 @@ class TreePublication(Publication):
         # What other versions hold: a manifest of 10,000 files must not be read once for each of them.
         self._held: dict[Version, Mapping[tuple[str, int], str]] = {}
         self._packs: tuple[Pack, ...] = ()
+        self._laid: set[str] = set()
 
     def has(self, entry: FileEntry) -> bool:
         if not self._resumed:
             return False
         try:
-            return self._objects.head(self._key(entry)).size == entry.size
+            return self._objects.head(self._key(entry)).size == entry.size and self._lay(entry)
         except FileNotFound:
             return False
 
@@ -53,17 +54,17 @@ class TreePublication(Publication):
             holder = layout.version_of_tail(info.key.removeprefix(layout.markers(entry.digest)))
             source = holder and self._path_in(holder, entry)
             if holder and source and self._objects.copy(layout.file_key(holder, source), self._key(entry)):
-                return True
+                return self._lay(entry)
         return False
 
     def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> bool:
         self._check_claim()
         self._objects.put_file(self._key(entry), source, entry.size, on_bytes)
-        return True
+        return self._lay(entry)
 
     def link(self, entry: FileEntry) -> bool:
         self._check_claim()
-        return self._objects.symlink(self._key(entry), entry.link)
+        return self._objects.symlink(self._key(entry), entry.link) and self._lay(entry)
 
     def place(self, entry: FileEntry, staged: Staged) -> bool:
         if self._objects.links and self.adopt(entry):
@@ -74,7 +75,7 @@ class TreePublication(Publication):
         staged.place()
         try:
             # Also where it was gone: an attempt whose answer was lost may have placed it.
-            return self._objects.head(self._key(entry)).size == entry.size
+            return self._objects.head(self._key(entry)).size == entry.size and self._lay(entry)
         except FileNotFound:
             return False
 
@@ -84,6 +85,7 @@ class TreePublication(Publication):
     def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
         self._check_claim()
         self._objects.put(self._key(entry), data)
+        self._lay(entry)
 
     def has_pack(self, pack: Pack) -> bool:
         if not self._resumed:
@@ -111,6 +113,8 @@ class TreePublication(Publication):
 
     def commit(self, manifest: Manifest) -> None:
         self._claimant.seal()
+        if self._objects.links:
+            self._require_laid(manifest)
         key = layout.manifest_key(self._version)
         if not self._objects.create(key, manifest.data) and digest_of(self._objects.get(key).data) != manifest.digest:
             raise Conflict(f"another publish of {self._version} won in {self._address}: a version never changes")
@@ -119,6 +123,23 @@ class TreePublication(Publication):
         # Thousands of files are thousands of requests, or of waits for a disk: several at once.
         for_each(lambda key: self._objects.put(key, b""), marked, _MARKERS_AT_ONCE)
         self._claimant.drop()
+
+    def _require_laid(self, manifest: Manifest) -> None:
+        """Look whether what was laid is there still. A folder can lose it: it was not mounted for a while, and the files lie
+        below the mount point. Raises StorageUnavailable."""
+        sizes = {info.key: info.size for info in self._objects.list(layout.file_key(self._version, ""))}
+        for file in manifest.files:
+            found = sizes.get(self._key(file))
+            if file.path in self._laid and (found is None or (found != file.size and not file.link)):
+                raise StorageUnavailable(
+                    f"{self._address} has lost {file.path!r} of {self._version}, which was put there just now: see that it "
+                    "is mounted, and run this again"
+                )
+
+    def _lay(self, entry: FileEntry) -> bool:
+        """Note that a file is in its place."""
+        self._laid.add(entry.path)
+        return True
 
     def _copied(self, source: str, target: str, size: int) -> bool:
         try:
