@@ -86,7 +86,7 @@ class Asking:
         calls: dict[Member, Call[Result]] = {}
         for member in asked:
             try:
-                calls[member] = member.ask(call)
+                calls[member] = member.ask(call, small=False)
             except StorageUnavailable as error:
                 problems[member] = error
         answers = []
