@@ -181,6 +181,6 @@ def test_repairs_of_a_bucket_that_are_killed(user: User, radosgw_server: Radosgw
             data[offset] ^= 1
             obstore.put(store, f"models/m/one/v1/{path}", bytes(data))
 
-    killed_repairs(user, break_it, lambda: {path: get(path) for path in LARGE}, max(2, KILLS // 10))
+    killed_repairs(user, break_it, lambda: {path: get(path) for path in LARGE}, max(1, KILLS // 10))
     left = user.run("collect", "here", "--grace", "0s", "--yes", "--json").json["leftovers"]
     assert {item["kind"] for item in left} <= {"upload"}

@@ -126,7 +126,9 @@ def test_a_private_bucket(radosgw_server: RadosgwServer, bucket: tuple[Config, s
     assert keys_of(radosgw_server, name) == before
 
 
-@pytest.mark.parametrize("acl", ["public-read", "public-read-write", "authenticated-read"])
+@pytest.mark.parametrize(
+    "acl", ["public-read-write", "authenticated-read", pytest.param("public-read", marks=pytest.mark.matrix)]
+)
 def test_a_public_access_list(radosgw_server: RadosgwServer, bucket: tuple[Config, str], acl: str) -> None:
     config, name = bucket
     before = keys_of(radosgw_server, name)

@@ -318,6 +318,7 @@ def test_passing_faults_of_all_sides_and_a_second_run_ends_it(
     in_step(directories)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", ["us", "hub", "nas"])
 def test_two_at_once(regions: Regions, target: str) -> None:
     regions.plan(to=[target])

@@ -26,8 +26,7 @@ def check_protection(
     storage: Storage, config: StorageConfig, environ: Mapping[str, str], versions: Iterable[Version]
 ) -> Iterator[Finding]:
     """All findings about a storage that holds `versions`. Raises StorageUnavailable, LocalError."""
-    while isinstance(storage, Wrapper):
-        storage = storage.inner
+    storage = _unwrapped(storage)
     root = folder_of(storage)
     if root is not None:
         from hoist.auditing.directory import check_directory
@@ -64,10 +63,17 @@ def _share(storage: TreeStorage, config: StorageConfig) -> Iterator[Finding]:
             yield Finding("unprotected", "error", storage.address, where, detail, "chmod o-w it on the server")
 
 
+def _unwrapped(storage: Storage) -> Storage:
+    while isinstance(storage, Wrapper):
+        storage = storage.inner
+    return storage
+
+
 def folder_of(storage: Storage) -> Path | None:
     """The folder of this machine that a storage is; None if it is none."""
     from hoist.storage.directory import DirectoryObjects
 
+    storage = _unwrapped(storage)
     if isinstance(storage, TreeStorage):
         return storage.objects.root if isinstance(storage.objects, DirectoryObjects) else None
     if isinstance(storage, ImageReader) and isinstance(storage.repositories, LayoutFolder):
