@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,13 @@ from hoist.auditing.healing import Place
 from hoist.auditing.reading import Reading
 from hoist.auditing.repair import repair
 from hoist.auditing.sample import Sample
+from hoist.auditing.storage import StorageAudit
 from hoist.config import EngineConfig
-from hoist.errors import StorageUnavailable
+from hoist.errors import PermissionDenied, StorageUnavailable
 from hoist.model.manifest import FileEntry
 from hoist.progress import Progress
 from hoist.read.engine import Engine
-from hoist.storage.base import Content, Neighbours, Storage, StoredFile, Version
+from hoist.storage.base import Content, Leftover, Neighbours, Storage, StoredFile, Version
 from hoist.storage.wrap import Wrapper
 from makers import directory_storage
 
@@ -129,3 +130,19 @@ def test_versions_that_cannot_be_read_now(tmp_path: Path) -> None:
         ("unreachable", "m/1:v1"),
         ("unreachable", "m/2:v1"),
     ]
+
+
+class ReadOnly(Wrapper):
+    """A store whose keys let nobody see what is on its way."""
+
+    def leftovers(self, older_than: float) -> Sequence[Leftover]:
+        raise PermissionDenied("no permission to list uploads")
+
+
+def test_who_may_only_read_is_not_blamed_for_it(tmp_path: Path) -> None:
+    config = folders(tmp_path, "a")
+    published(config, tmp_path, "a//m/one:v1", files={"w.bin": b"w" * 1000})
+    audit = StorageAudit(ReadOnly(directory_storage(tmp_path / "a")), config.storages["a"], {}, ENGINE)
+    audit.look(documents=True)
+    assert [(item.kind, item.severity, item.left) for item in audit.findings] == [("unreachable", "note", False)]
+    assert audit.looked.versions == 1

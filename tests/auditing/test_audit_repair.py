@@ -178,16 +178,15 @@ def test_two_repairs_at_once(tmp_path: Path) -> None:
     def repair() -> None:
         done.append(hoist.audit("a", "b", sample="whole", repair=True, config=config))
 
-    for _ in range(2):
-        flip(tmp_path / "a" / MODEL, 1, MIB, 16 * MIB)
-        flip(tmp_path / "a/m/one/v1/vae.bin", 100)
-        both = [Thread(target=repair) for _ in range(2)]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join()
-        assert files_below(tmp_path / "a") == before
-    assert [each.clean for each in done] == [True] * 4
+    flip(tmp_path / "a" / MODEL, 1, MIB, 16 * MIB)
+    flip(tmp_path / "a/m/one/v1/vae.bin", 100)
+    both = [Thread(target=repair) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert files_below(tmp_path / "a") == before
+    assert [each.clean for each in done] == [True] * 2
 
 
 @pytest.fixture(params=["radosgw", pytest.param("rclone", marks=pytest.mark.matrix)])

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from hoist.auditing.finding import Finding
 from hoist.config import StorageConfig
-from hoist.errors import HoistError, LocalError
+from hoist.errors import HoistError
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.storage import ImageStorage
 from hoist.storage.oci.layout import LayoutFolder
 from hoist.storage.oci.registry import Registry
+from hoist.storage.posix import os_error
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Wrapper
 
@@ -34,7 +35,7 @@ def check_protection(
         try:
             yield from check_directory(root, storage.address, read_only=isinstance(storage, TreeStorage))
         except OSError as error:
-            raise LocalError(f"{storage.address}: the permissions of {root} cannot be read: {error.strerror}") from None
+            raise os_error(error, storage.address, f"the permissions of {root}") from None
     elif isinstance(storage, TreeStorage) and config.url.partition("://")[0] in _BUCKETS:
         from hoist.auditing.bucket import BucketProtection
         from hoist.storage.bucket import BucketObjects
