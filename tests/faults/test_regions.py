@@ -89,9 +89,12 @@ READERS: dict[str, Callable[[Regions, User], None]] = {
 }
 
 
+FEW = ("frozen in the middle", "a flipped bit", "404", "503")
+ROWS = [(name, reader) for name in LOST for reader in READERS if name in FEW or reader in ("load_file", "pull")]
+
+
 @pytest.mark.matrix
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize(("name", "reader"), ROWS)
 def test_a_region_is_lost_in_the_middle(
     regions: Regions, zygote: Zygote, tmp_path: Path, name: str, reader: str
 ) -> None:
@@ -108,7 +111,7 @@ def test_a_region_that_is_lost_from_the_start(regions: Regions, zygote: Zygote, 
     assert regions.eu.struck()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_both_regions_go_wrong_at_times(
     regions: Regions, zygote: Zygote, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +179,7 @@ def real(served: Path, tmp_path: Path) -> Iterator[tuple[RcloneServer, AnyStorag
             try:
                 yield eu, storage
             finally:
-                for pid in eu.pids:
+                for pid in eu.pids[1:]:
                     os.kill(pid, signal.SIGCONT)
 
 
@@ -185,7 +188,7 @@ def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, An
     eu, storage = real
 
     def lose() -> None:
-        for pid in eu.pids:
+        for pid in eu.pids[1:]:
             os.kill(pid, number)
 
     assert read(storage, lose) == WEIGHTS
@@ -194,7 +197,7 @@ def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, An
     with pytest.warns(HoistWarning, match="without at-0"):
         assert [version.label for version in storage.versions()] == ["v1"]
     if number == signal.SIGSTOP:
-        for pid in eu.pids:
+        for pid in eu.pids[1:]:
             os.kill(pid, signal.SIGCONT)
         while storage.health()[0].state != "closed":
             assert read(storage) == WEIGHTS
