@@ -40,6 +40,13 @@ def cached_fraction(path: Path) -> float:
     return min(1.0, found / pages)
 
 
+def let_go(path: Path) -> None:
+    """Ask for a file's pages to be given up, once they are on its disk; what others have mapped stays. Raises OSError."""
+    with path.open("rb") as file:
+        os.fdatasync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def drop(paths: Iterable[Path]) -> float:
     """Empty the page cache of these files; the largest part of one that is left, 0 if all are cold.
 
@@ -47,9 +54,7 @@ def drop(paths: Iterable[Path]) -> float:
     """
     files = list(paths)
     for path in files:
-        with path.open("rb") as file:
-            os.fdatasync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        let_go(path)
     left = max(map(cached_fraction, files), default=0.0)
     if left and os.access(_DROP, os.W_OK):
         os.sync()

@@ -150,7 +150,7 @@ def test_repairs_of_a_directory_that_are_killed(user: User) -> None:
         flip(user.home / "here/m/one/v1/vae.bin", 5)
         (user.home / "here/m/one/v1/config.json").unlink()
 
-    killed_repairs(user, break_it, lambda: files_below(user.home / "here/m"), max(3, KILLS // 5))
+    killed_repairs(user, break_it, lambda: files_below(user.home / "here/m"), max(2, KILLS // 5))
     # What kills have left is known for what it is.
     left = user.run("collect", "here", "--grace", "0s", "--yes", "--json").json["leftovers"]
     assert {item["kind"] for item in left} <= {"upload"}
@@ -181,6 +181,6 @@ def test_repairs_of_a_bucket_that_are_killed(user: User, radosgw_server: Radosgw
             data[offset] ^= 1
             obstore.put(store, f"models/m/one/v1/{path}", bytes(data))
 
-    killed_repairs(user, break_it, lambda: {path: get(path) for path in LARGE}, max(2, KILLS // 10))
+    killed_repairs(user, break_it, lambda: {path: get(path) for path in LARGE}, max(1, KILLS // 10))
     left = user.run("collect", "here", "--grace", "0s", "--yes", "--json").json["leftovers"]
     assert {item["kind"] for item in left} <= {"upload"}

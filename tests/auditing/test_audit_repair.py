@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
+import obstore
 import pytest
 from auditing_making import FILES, LARGE, MIB, config_of, flip, folders, only, published, told
 
@@ -178,44 +181,60 @@ def test_two_repairs_at_once(tmp_path: Path) -> None:
     def repair() -> None:
         done.append(hoist.audit("a", "b", sample="whole", repair=True, config=config))
 
-    for _ in range(2):
-        flip(tmp_path / "a" / MODEL, 1, MIB, 16 * MIB)
-        flip(tmp_path / "a/m/one/v1/vae.bin", 100)
-        both = [Thread(target=repair) for _ in range(2)]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join()
-        assert files_below(tmp_path / "a") == before
-    assert [each.clean for each in done] == [True] * 4
+    flip(tmp_path / "a" / MODEL, 1, MIB, 16 * MIB)
+    flip(tmp_path / "a/m/one/v1/vae.bin", 100)
+    both = [Thread(target=repair) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert files_below(tmp_path / "a") == before
+    assert [each.clean for each in done] == [True] * 2
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A configuration of `a`, a bucket, and `b`, a directory; what breaks the files of `a`."""
+
+    config: Config
+    flip: Callable[[str, int], None]
+    remove: Callable[[str], None]
 
 
 @pytest.fixture(params=["radosgw", pytest.param("rclone", marks=pytest.mark.matrix)])
-def buckets(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Config, Any]:
-    """Storages `a`, a bucket with a raw store beside it, and `b`, a directory."""
-    from uuid import uuid4
-
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
+    """On rclone's server, whose objects are files, bits are flipped where they lie; on radosgw other objects are put."""
     server = request.getfixturevalue(f"{request.param}_server")
     assert isinstance(server, RadosgwServer | RcloneServer)
     name = f"audit-{uuid4().hex[:12]}"
     server.create_bucket(name)
     (tmp_path / "b").mkdir()
-    bucket = StorageConfig("a", f"s3://{name}/models", endpoint=server.endpoint, region=server.region)
+    storage = StorageConfig("a", f"s3://{name}/models", endpoint=server.endpoint, region=server.region)
     keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
-    config = config_of(bucket, StorageConfig("b", str(tmp_path / "b")), home=tmp_path, **keys)
-    return config, server.open_store(name)
+    config = config_of(storage, StorageConfig("b", str(tmp_path / "b")), home=tmp_path, **keys)
+    store = server.open_store(name)
 
-
-def test_a_bucket(buckets: tuple[Config, Any], tmp_path: Path) -> None:
-    import obstore
-
-    config, store = buckets
-    published(config, tmp_path, "a//m/one:v1", "a//m/two:v1", "b//m/one:v1", files=LARGE)
-    for path, offset in ((MODEL, 9 * MIB), ("m/one/v1/vae.bin", 3), ("m/two/v1/unet/model.bin", 9 * MIB)):
+    def put_other(path: str, offset: int) -> None:
         data = bytearray(obstore.get(store, f"models/{path}").bytes().to_bytes())
         data[offset] ^= 1
         obstore.put(store, f"models/{path}", bytes(data))
-    obstore.delete(store, "models/m/one/v1/config.json")
+
+    def flip_at_rest(path: str, offset: int) -> None:
+        flip(server.data_folder / name / "models" / path, offset)
+
+    return Bucket(
+        config,
+        flip_at_rest if isinstance(server, RcloneServer) else put_other,
+        lambda path: obstore.delete(store, f"models/{path}"),
+    )
+
+
+def test_a_bucket(bucket: Bucket, tmp_path: Path) -> None:
+    config = bucket.config
+    published(config, tmp_path, "a//m/one:v1", "a//m/two:v1", "b//m/one:v1", files=LARGE)
+    for path, offset in ((MODEL, 9 * MIB), ("m/one/v1/vae.bin", 3), ("m/two/v1/unet/model.bin", 9 * MIB)):
+        bucket.flip(path, offset)
+    bucket.remove("m/one/v1/config.json")
     done = repaired(config, "a", "b")
     assert told(done) == [
         ("damaged", "a", "m/one:v1/unet/model.bin"),

@@ -21,7 +21,7 @@ versions = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(versions, st.floats(0.001, 1.0), st.integers(0, 1 << 32))
 def test_bounded_and_repeatable(sizes: list[list[list[int]]], share: float, seed: int) -> None:
     files = {
@@ -56,7 +56,7 @@ def test_bounded_and_repeatable(sizes: list[list[list[int]]], share: float, seed
 def test_every_block_is_as_likely() -> None:
     files = {"a": blocks(*[BLOCK_TARGET] * 10), "b": blocks(*[BLOCK_TARGET] * 10)}
     counts = dict.fromkeys([(path, number) for path in files for number in range(10)], 0)
-    runs = 4000
+    runs = 2000
     for seed in range(runs):
         chooser = Chooser(0.1, seed)
         chooser.grant(20 * BLOCK_TARGET)

@@ -12,9 +12,10 @@ import hoist
 from hoist.checkup.disk import SAMPLE_BYTES
 from hoist.checkup.limits import cpu_limit, memory_limit
 from hoist.checkup.report import Finding
-from hoist.config import Config
+from hoist.config import Config, StorageConfig
 from hoist.storage.mounts import Mount, mount_of
 from makers import files_below, write_files
+from signing_making import make_pair
 
 
 def check(root: Path, *, read_only: bool = False) -> dict[str, Finding]:
@@ -153,3 +154,19 @@ def test_cgroups(
     (tmp_path / "own").write_text(own)
     assert memory_limit(root, tmp_path / "own") == memory
     assert cpu_limit(root, tmp_path / "own") == processors
+
+
+def test_keys_that_signatures_are_required_of(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "release")
+    (tmp_path / "models").mkdir()
+
+    def signatures(*signers: str) -> Finding:
+        config = StorageConfig("models", str(tmp_path / "models"), require_signature=signers)
+        report = hoist.doctor("models", read_only=True, config=Config({"models": config}))
+        return next(item for item in report.findings if item.name == "signatures")
+
+    found = signatures(str(pair.public))
+    assert (found.status, found.detail) == ("ok", f"required: by {pair.public}")
+    found = signatures(str(pair.public), str(tmp_path / "none.pub"))
+    assert found.status == "failed"
+    assert "none.pub" in found.detail

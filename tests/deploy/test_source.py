@@ -52,6 +52,12 @@ def test_kinds() -> None:
         source_of(STORAGES["nas"], "oss")
 
 
+def test_several_as_one_are_not_deployed() -> None:
+    members = (StorageConfig("eu", "s3://eu"), StorageConfig("us", "s3://us"))
+    with pytest.raises(InvalidConfig, match="several as one: what is deployed names one of them: eu, us"):
+        source_of(StorageConfig("models", "any://eu,us", "any", members=members), None)
+
+
 def test_models() -> None:
     storage, models = parse_models(["oss//sd15/anything:v5", "pastel=oss//sd15/pastelmix:v1"])
     assert storage == "oss"
@@ -64,3 +70,17 @@ def test_models() -> None:
         parse_models(["oss"])
     with pytest.raises(UsageError, match="--name"):
         check_name("Bad_Name")
+
+
+def test_signers_are_said_where_they_are_accounts_and_asked_for_where_they_are_files() -> None:
+    account = "me@example.com@https://accounts.example.com"
+    by_account = source_of(StorageConfig("oss", "s3://models", require_signature=(account,)), None)
+    assert by_account.variables()["HOIST_STORAGE_OSS_REQUIRE_SIGNATURE"] == account
+    assert by_account.left_out == []
+    by_key = source_of(StorageConfig("oss", "s3://models", require_signature=("/keys/a.pub", account)), None)
+    assert "HOIST_STORAGE_OSS_REQUIRE_SIGNATURE" not in by_key.variables()
+    (told,) = by_key.left_out
+    assert "/keys/a.pub" in told
+    assert "HOIST_STORAGE_OSS_REQUIRE_SIGNATURE" in told
+    (told,) = source_of(StorageConfig("nas", "/srv/models", require_signature=(account,)), None).left_out
+    assert " HOIST_REQUIRE_SIGNATURE" in told

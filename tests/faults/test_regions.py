@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,7 +27,7 @@ from hoist.read.sink import BufferSink
 from hoist.read.version import open_version
 from hoist.storage import open_storage
 from hoist.storage.any.storage import AnyStorage
-from hoist.testing.servers import RcloneServer, Rule
+from hoist.testing.servers import GaneshaServer, RcloneServer, Rule
 from hoist.testing.servers.fault_kinds import Fault, Flip, Refusal, Reset, Short, Slow, Stalled
 from makers import Raw, directory_storage, files_below, noise, put_version, safetensors_bytes
 from regions import Regions, two_regions
@@ -89,9 +90,12 @@ READERS: dict[str, Callable[[Regions, User], None]] = {
 }
 
 
+FEW = ("frozen in the middle", "a flipped bit", "404", "503")
+ROWS = [(name, reader) for name in LOST for reader in READERS if name in FEW or reader in ("load_file", "pull")]
+
+
 @pytest.mark.matrix
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize(("name", "reader"), ROWS)
 def test_a_region_is_lost_in_the_middle(
     regions: Regions, zygote: Zygote, tmp_path: Path, name: str, reader: str
 ) -> None:
@@ -108,7 +112,7 @@ def test_a_region_that_is_lost_from_the_start(regions: Regions, zygote: Zygote, 
     assert regions.eu.struck()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_both_regions_go_wrong_at_times(
     regions: Regions, zygote: Zygote, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +180,7 @@ def real(served: Path, tmp_path: Path) -> Iterator[tuple[RcloneServer, AnyStorag
             try:
                 yield eu, storage
             finally:
-                for pid in eu.pids:
+                for pid in eu.pids[1:]:
                     os.kill(pid, signal.SIGCONT)
 
 
@@ -185,7 +189,7 @@ def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, An
     eu, storage = real
 
     def lose() -> None:
-        for pid in eu.pids:
+        for pid in eu.pids[1:]:
             os.kill(pid, number)
 
     assert read(storage, lose) == WEIGHTS
@@ -194,7 +198,30 @@ def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, An
     with pytest.warns(HoistWarning, match="without at-0"):
         assert [version.label for version in storage.versions()] == ["v1"]
     if number == signal.SIGSTOP:
-        for pid in eu.pids:
+        for pid in eu.pids[1:]:
             os.kill(pid, signal.SIGCONT)
         while storage.health()[0].state != "closed":
             assert read(storage) == WEIGHTS
+
+
+def test_an_nfs_server_is_frozen_in_the_middle(served: Path, tmp_path: Path) -> None:
+    """Its library hangs in the middle of a call: who reads waits in vain in another thread, with memory of its own."""
+    require(GaneshaServer)
+    with GaneshaServer() as server:
+        shutil.copytree(served / "models", server.data_folder / "models")
+        near = StorageConfig("near", f"{server.url}/models")
+        members: list[tuple[str, Any]] = [("nfs", lambda: open_storage(near, {}))]
+        members.append(("disk", lambda: open_storage(StorageConfig("disk", str(served / "models")), {})))
+        with AnyStorage("models", members) as storage:
+
+            def lose() -> None:
+                for pid in server.pids[1:]:
+                    os.kill(pid, signal.SIGSTOP)
+
+            try:
+                assert read(storage, lose) == WEIGHTS
+                assert storage.health()[0].state != "closed"
+                assert read(storage) == WEIGHTS
+            finally:
+                for pid in server.pids[1:]:
+                    os.kill(pid, signal.SIGCONT)

@@ -9,15 +9,18 @@ from uuid import uuid4
 import pytest
 from oci_schemas import need_schemas
 
+import hoist
 from hoist.config import Config, StorageConfig
-from hoist.image.verbs import copy
+from hoist.errors import Unsigned
+from hoist.image.verbs import build, copy
 from hoist.model.image.documents import MANIFEST_TYPE
+from hoist.model.reference import parse_reference
 from hoist.signing.bundle import MEDIA_TYPE
 from hoist.storage import open_storage
 from hoist.storage.base import Version
 from hoist.storage.image.storage import ImageStorage
 from hoist.testing.servers import DockerRegistry
-from makers import publish, write_files
+from makers import directory_storage, publish, write_files
 from signing_making import make_pair
 
 ONE = Version("m/one", "v1")
@@ -59,3 +62,22 @@ def test_a_signature_goes_along_with_a_copied_image(docker_registry: DockerRegis
     assert len(copied.referring) == len(made) == 1
     with open_storage(StorageConfig("b", f"oci://{places[1]}"), environ) as storage:
         assert storage.signatures(ONE) == made
+
+
+def test_a_version_inside_a_built_image(docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    config = Config(environ={"HOME": str(tmp_path)})
+    two = Version("m/two", "v7")
+    storage = directory_storage(tmp_path / "models")
+    for number, version in enumerate((ONE, two)):
+        source = write_files(tmp_path / f"source-{number}", {"w.bin": bytes([number])})
+        publish(source, storage, parse_reference(str(version)))
+    image = f"oci://{docker_registry.host}/{uuid4().hex}:app"
+    build([f"{tmp_path}/models//{each}" for each in (ONE, two)], image.removeprefix("oci://"), config=config)
+    pair = make_pair(tmp_path, "key")
+    hoist.sign(f"{image}//{ONE}", pair.private, config=config)
+    strict = Config(environ={**config.environ, "HOIST_REQUIRE_SIGNATURE": str(pair.public)})
+    with hoist.open(f"{image}//{ONE}", config=strict) as opened:
+        assert opened.read("w.bin") == b"\0"
+    # The image is the same: what is said of one version in it is not said of the other.
+    with pytest.raises(Unsigned):
+        hoist.open(f"{image}//{two}", config=strict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hoist.errors import Damaged, InvalidConfig, LocalError, Unsigned
+from hoist.model.manifest import Manifest
+from hoist.signing.bundle import parse_bundle
+from hoist.signing.signer import KEYLESS, KeylessSigner, open_signer
+from hoist.signing.statement import parse_statement
+from hoist.signing.trust import Identity, find_signer, hints_of, trusted
 from signing_making import (
     FILES,
     VERSION,
@@ -22,13 +30,6 @@ from signing_making import (
     signed_by_hand,
     with_payload,
 )
-
-from hoist.errors import Damaged, InvalidConfig, Unsigned
-from hoist.model.manifest import Manifest
-from hoist.signing.bundle import parse_bundle
-from hoist.signing.signer import KEYLESS, KeylessSigner, open_signer
-from hoist.signing.statement import parse_statement
-from hoist.signing.trust import Identity, find_signer, hints_of, trusted
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,18 @@ def test_keys_that_cannot_be_used(made: Made, tmp_path: Path) -> None:
             trusted([str(path)])
     with pytest.raises(InvalidConfig):
         trusted([])
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("model_signing", "sign"), ("cryptography.hazmat.primitives.serialization", "verify")]
+)
+def test_a_package_that_is_not_installed(module: str, extra: str, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(LocalError, match=rf"pip install 'hoist\[{extra}\]'"):
+        if extra == "sign":
+            made.good.signer()
+        else:
+            trusted([str(made.good.public)])
 
 
 def test_identities(made: Made) -> None:

@@ -25,6 +25,8 @@ from hoist.errors import (
 from hoist.model.manifest import FileEntry
 from hoist.storage import layout, open_storage
 from hoist.storage.base import Storage, StoredFile, Tag
+from hoist.storage.directory import DirectoryObjects
+from hoist.storage.open_directory import TRAITS
 from hoist.testing.conformance.base import (
     Content,
     assert_holds,
@@ -261,3 +263,24 @@ def test_kernel_that_cannot_copy_between_file_systems(
     content = Content({"big.bin": sample("big", (9 << 20) + 1), "empty": b""})
     version = publish(storage, "a:v1", content, tmp_path)
     assert read_file(storage, version, content.entries["big.bin"]) == content.files["big.bin"]
+
+
+def test_a_folder_that_others_prune_while_it_is_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mkdir says that it exists, if it is gone when it is looked what it is: that is no word of the file to be made."""
+    objects, mkdir, times = DirectoryObjects(root, "nas", TRAITS), Path.mkdir, [0]
+
+    def pruned(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if self.name == "b":
+            times[0] += 1
+            if times[0] % 2:
+                raise FileExistsError(errno.EEXIST, "File exists", str(self))
+        mkdir(self, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", pruned)
+    assert objects.create("a/b/c", b"1")
+    objects.put("a/b/d", b"2")
+    assert times[0] > 2
+    assert not objects.create("a/b/c", b"3")
+    (root / "file").write_bytes(b"")
+    with pytest.raises(LocalError, match="is a file, where a folder is wanted"):
+        objects.put("file/x", b"")

@@ -122,7 +122,7 @@ def test_the_watch_brings_what_comes_tells_of_it_and_ends_on_sigterm(directories
         (directories.home / "ap").rename(directories.home / "away")
         _until('"brought": ["m/one:v2"]', started.out)
         until = time.monotonic() + 20
-        while '"in_step": false' not in _get(f"{url}/status") and time.monotonic() < until:
+        while 'hoist_storage_up{storage="ap"} 0' not in _get(f"{url}/metrics") and time.monotonic() < until:
             time.sleep(0.1)
         status = json.loads(_get(f"{url}/status"))["last_run"]
         assert [target["in_step"] for target in status["targets"]] == [True, False]

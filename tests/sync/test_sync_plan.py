@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sync_making import plan
 
+from hoist.cli.parser import build_parser
 from hoist.config import load_config
 from hoist.errors import InvalidConfig, UsageError
 from hoist.sync.find import find_plan, means_plan
@@ -127,3 +128,16 @@ def test_a_file_without_a_plan_says_how_one_looks(tmp_path: Path) -> None:
     (tmp_path / "hoist.toml").write_text("[sync]\nfrom = 'eu'\n")
     with pytest.raises(InvalidConfig, match=r"\[sync.from\] must be a table"):
         load_config(environ(tmp_path))
+
+
+def test_what_the_document_shows_is_what_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/sync.md").read_text()
+    (tmp_path / "hoist.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    found, reached = find_plan("production", load_config(environ(tmp_path)))
+    assert (found.source, found.targets, found.keep, found.max_bandwidth) == ("eu", ("us", "nas"), 3, 200 << 20)
+    assert reached.storage("eu").url == "s3://models-eu"
+    commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert len(commands) == 5
+    for line in commands:
+        parsed = build_parser().parse_args(line.partition("#")[0].split()[1:])
+        assert parsed.verb == "sync"

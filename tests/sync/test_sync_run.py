@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,18 @@ from sync_making import Regions
 
 import hoist
 from hoist.config import Config
-from hoist.errors import Conflict, PermissionDenied, StorageNotFound, StorageUnavailable, VersionNotFound
+from hoist.errors import (
+    Conflict,
+    HoistError,
+    PermissionDenied,
+    StorageNotFound,
+    StorageUnavailable,
+    StorageUnsupported,
+    VersionNotFound,
+)
 from hoist.read.connect import connect
 from hoist.read.engine import Engine
-from hoist.storage.base import Storage, Version
+from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.seen import Seen
 from hoist.storage.wrap import Counting, EventualListing, Faulty, Wrapper
 from hoist.sync import run
@@ -124,6 +135,28 @@ def test_only_what_the_plan_names_comes(directories: Regions) -> None:
     versions, tags = directories.state("us")
     assert sorted(versions) == ["llm/b:v1", "sd15/a:v1", "sd15/a:v3", "sd15/a:v4"]
     assert tags == {"llm/b:stable": "v1", "sd15/a:stable": "v1"}
+
+
+def test_a_registry_that_lists_no_models_is_asked_for_those_of_the_plan(
+    directories: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCatalog(Wrapper):
+        def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+            if not name:
+                raise StorageUnsupported("the registry does not list its repositories")
+            return self.inner.survey(name)
+
+    wrapped(monkeypatch, {"us": NoCatalog})
+    names = [f"m{number}" for number in range(12)]
+    for name in names:
+        directories.publish(f"eu//{name}:v1", name.encode(), tags=["stable"])
+    directories.plan(to=["us"], models=names)
+    assert directories.sync().in_step
+    assert not directories.sync().targets[0].brought
+    in_step(directories, "eu", "us")
+    directories.plan(to=["us"], models=["m*"])
+    (problem,) = directories.sync().targets[0].problems
+    assert isinstance(problem.error, StorageUnsupported)
 
 
 def test_pruning(directories: Regions) -> None:
@@ -285,6 +318,7 @@ def test_passing_faults_of_all_sides_and_a_second_run_ends_it(
     in_step(directories)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", ["us", "hub", "nas"])
 def test_two_at_once(regions: Regions, target: str) -> None:
     regions.plan(to=[target])
@@ -298,6 +332,51 @@ def test_two_at_once(regions: Regions, target: str) -> None:
     assert again.in_step, again
     in_step(regions, "eu", target)
     regions.verified(target)
+
+
+def test_two_services_while_the_source_changes(directories: Regions) -> None:
+    """Versions and tags come, move and go; nowhere does a tag name what is not there, and in the end all is in step."""
+    directories.plan(keep=2, prune=True)
+    until = time.monotonic() + 2.0
+    dangling: list[Tag] = []
+
+    def change() -> None:
+        chance = random.Random(4)
+        for number in count():
+            if time.monotonic() > until:
+                return
+            tag, old = chance.choice(("stable", "latest")), chance.randrange(number + 1)
+            with suppress(HoistError):
+                if number % 2 == 0:
+                    directories.publish(f"eu//m:v{number}", bytes([number % 256]), tags=[tag])
+                elif number % 3:
+                    hoist.tag(f"eu//m:v{old - old % 2}", tag, config=directories.config)
+                else:
+                    hoist.remove(chance.choice((f"eu//m:{tag}", f"eu//m:v{old - old % 2}")), config=directories.config)
+
+    def serve() -> None:
+        while time.monotonic() < until:
+            with suppress(HoistError):
+                directories.sync()
+
+    def watch() -> None:
+        with directories.opened("us") as us:
+            while time.monotonic() < until:
+                for tag in list(us.tags()):
+                    try:
+                        us.read_manifest(Version(tag.name, tag.label))
+                    except VersionNotFound:
+                        # Gone since it was listed, and then so has the tag gone elsewhere; it takes its mover a moment.
+                        time.sleep(0.2)
+                        dangling.extend([tag] if us.find_tag(tag.name, tag.tag) == tag else [])
+
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(work) for work in (change, serve, serve, watch)]:
+            each.result()
+    assert not dangling
+    assert directories.sync().in_step
+    assert directories.sync(dry_run=True).in_step
+    assert directories.state("us")[1] == directories.state("ap")[1] == directories.state("eu")[1]
 
 
 def test_a_tag_that_moves_during_a_run_is_never_set_back(directories: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,6 +465,31 @@ def test_a_version_that_goes_at_the_source_during_a_run(directories: Regions, mo
             return self.inner.read_manifest(version)
 
     wrapped(monkeypatch, {"eu": Vanishing})
+    check_that_v1_is_left_out(directories)
+
+
+def test_a_version_that_goes_at_the_source_while_it_is_copied(
+    directories: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directories.publish("eu//m:v1", noise(2 * MIB, 1))
+    directories.publish("eu//m:v2", b"2")
+    looked: list[Version] = []
+
+    class Vanishing(Wrapper):
+        def read_blob(self, version: Version, digest: str, size: int) -> bytes:
+            data = self.inner.read_blob(version, digest, size)
+            if version.label == "v1":
+                looked.append(version)
+                if len(looked) == 2:
+                    self.inner.remove(version)
+            return data
+
+    wrapped(monkeypatch, {"eu": Vanishing})
+    check_that_v1_is_left_out(directories)
+    assert len(looked) == 2
+
+
+def check_that_v1_is_left_out(directories: Regions) -> None:
     done = directories.sync()
     assert not done.errors
     assert not done.in_step

@@ -20,7 +20,7 @@ from hoist.storage.base import Storage, Version
 from hoist.storage.memory import MemoryObjects
 from hoist.storage.objects import ObjectInfo, Stamped
 from hoist.storage.tree import TreeStorage
-from hoist.storage.wrap import Wrapper
+from hoist.storage.wrap import Faulty, Wrapper
 from hoist.testing.servers import DockerRegistry, RadosgwServer
 from hoist.transfer.collect import collect_storage
 from hoist.transfer.copy import Options, copy_version
@@ -259,3 +259,51 @@ def test_collecting_spares_signatures_of_versions_and_takes_those_of_none(
     assert len(storage.signatures(ONE)) == 2
     opened(requiring(storage, keys[0]))
     assert not storage.leftovers(float("inf"))
+
+
+def failing(storage: Storage) -> Faulty:
+    """The storage, where no signature can be kept."""
+    return Faulty(storage, fail=1.0, only=frozenset({"add_signature"}), error=StorageUnavailable("lost in the middle"))
+
+
+def test_a_publish_that_ends_before_its_signature_is_signed_by_the_next_run(
+    keys: tuple[Pair, Pair], source: Path
+) -> None:
+    storage = memory_storage()
+    for again in (False, True):
+        with pytest.raises(StorageUnavailable, match="in the middle"):
+            publish(source, failing(storage), signer=keys[0].signer(), tags=["stable"])
+        assert list(storage.versions()) == [ONE]
+        assert not storage.signatures(ONE)
+        assert list(storage.tags()) == [], again
+    done = publish(source, storage, signer=keys[0].signer(), tags=["stable"])
+    assert done.already
+    assert [tag.tag for tag in storage.tags()] == ["stable"]
+    opened(requiring(storage, keys[0]))
+
+
+@pytest.mark.parametrize("kind", ["directory", "layout"])
+def test_a_copy_that_ends_before_its_signature_moves_no_tag(
+    kind: str, place: Opener, keys: tuple[Pair, Pair], source: Path
+) -> None:
+    storage, target = memory_storage(), place(kind)
+    publish(source, storage, signer=keys[0].signer())
+    version = opened(storage)
+    options = Options(tags=["stable"], retry_seconds=0.0)
+    (lost,) = copy_version(version, [failing(target)], options, Progress())
+    assert isinstance(lost.error, StorageUnavailable)
+    assert list(target.tags()) == []
+    (done,) = copy_version(version, [target], options, Progress())
+    assert (done.error, done.already, done.signatures, done.tags) == (None, True, 1, ("stable",))
+    opened(requiring(target, keys[0]))
+
+
+def test_a_source_whose_signatures_cannot_be_read_is_not_copied_without_them(
+    keys: tuple[Pair, Pair], source: Path
+) -> None:
+    storage, target = memory_storage(), memory_storage()
+    publish(source, storage, signer=keys[0].signer())
+    blind = Faulty(storage, fail=1.0, only=frozenset({"signatures"}), error=StorageUnavailable("not now"))
+    with pytest.raises(StorageUnavailable, match="not now"):
+        copy_version(opened(blind), [target], Options(retry_seconds=0.0), Progress())
+    assert list(target.versions()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +10,15 @@ from threading import Lock
 
 from hoist.afresh import afresh, attempt_afresh
 from hoist.auditing.finding import Span, merged
-from hoist.errors import Damaged, FileNotFound
+from hoist.auditing.protection import folder_of
+from hoist.errors import Damaged, FileNotFound, StorageUnavailable
 from hoist.model.manifest import FileEntry
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import Request, plan_ranges
 from hoist.read.sink import CallbackSink
 from hoist.read.source import Source
 from hoist.storage.base import OnBytes, Storage, StoredFile, Version
+from hoist.storage.posix import on_local_disk
 from hoist.storage.wrap import Wrapper
 
 # From this attempt on an accelerator is left out: what it holds may be right where the store's own bytes are not.
@@ -28,10 +31,19 @@ class AtRest(Wrapper):
     def __init__(self, inner: Storage) -> None:
         super().__init__(inner)
         self.required_signers = ()
+        folder = folder_of(inner)
+        self._on_disk = folder is not None and on_local_disk(folder)
 
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
         with afresh(max(_AT_ORIGIN, attempt_afresh())):
-            self.inner.read_into(file, offset, buffer)
+            try:
+                self.inner.read_into(file, offset, buffer)
+            except StorageUnavailable as error:
+                cause = error.__cause__
+                if self._on_disk and isinstance(cause, OSError) and cause.errno == errno.EIO:
+                    # A sector that a disk cannot read is lost; from a file server this is worth waiting for.
+                    raise Damaged(str(error)) from None
+                raise
 
     def read_pack_into(self, version: Version, pack: str, offset: int, buffer: memoryview) -> None:
         with afresh(max(_AT_ORIGIN, attempt_afresh())):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from hoist.auditing.finding import Finding
 from hoist.config import StorageConfig
-from hoist.errors import HoistError, LocalError
+from hoist.errors import HoistError
 from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.storage import ImageStorage
 from hoist.storage.oci.layout import LayoutFolder
 from hoist.storage.oci.registry import Registry
+from hoist.storage.posix import os_error
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Wrapper
 
@@ -26,8 +27,7 @@ def check_protection(
     storage: Storage, config: StorageConfig, environ: Mapping[str, str], versions: Iterable[Version]
 ) -> Iterator[Finding]:
     """All findings about a storage that holds `versions`. Raises StorageUnavailable, LocalError."""
-    while isinstance(storage, Wrapper):
-        storage = storage.inner
+    storage = _unwrapped(storage)
     root = folder_of(storage)
     if root is not None:
         from hoist.auditing.directory import check_directory
@@ -35,7 +35,7 @@ def check_protection(
         try:
             yield from check_directory(root, storage.address, read_only=isinstance(storage, TreeStorage))
         except OSError as error:
-            raise LocalError(f"{storage.address}: the permissions of {root} cannot be read: {error.strerror}") from None
+            raise os_error(error, storage.address, f"the permissions of {root}") from None
     elif isinstance(storage, TreeStorage) and config.url.partition("://")[0] in _BUCKETS:
         from hoist.auditing.bucket import BucketProtection
         from hoist.storage.bucket import BucketObjects
@@ -64,10 +64,17 @@ def _share(storage: TreeStorage, config: StorageConfig) -> Iterator[Finding]:
             yield Finding("unprotected", "error", storage.address, where, detail, "chmod o-w it on the server")
 
 
+def _unwrapped(storage: Storage) -> Storage:
+    while isinstance(storage, Wrapper):
+        storage = storage.inner
+    return storage
+
+
 def folder_of(storage: Storage) -> Path | None:
     """The folder of this machine that a storage is; None if it is none."""
     from hoist.storage.directory import DirectoryObjects
 
+    storage = _unwrapped(storage)
     if isinstance(storage, TreeStorage):
         return storage.objects.root if isinstance(storage.objects, DirectoryObjects) else None
     if isinstance(storage, ImageReader) and isinstance(storage.repositories, LayoutFolder):

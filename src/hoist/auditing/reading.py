@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 from hoist.auditing.blocks import AtRest, Broken, Wanted, read_blocks
-from hoist.auditing.contents import REPAIR, Held
+from hoist.auditing.contents import REPAIR, Held, unreadable
 from hoist.auditing.finding import Finding
 from hoist.auditing.sample import Chooser, Sample
-from hoist.errors import Damaged, FileNotFound, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, StorageUnavailable, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.progress import Progress
@@ -22,6 +22,8 @@ from hoist.transfer.verify import DamagedRange, verify_version
 # What is read in one run of the engine: enough to keep every connection busy.
 _BATCH_FILES = 64
 _BATCH_BYTES = 512 << 20
+# In a row: then it is the storage that is away.
+_MOST_FAILURES = 3
 
 
 class Reading:
@@ -32,38 +34,22 @@ class Reading:
         self._engine = engine
         self._progress = progress
         self.read_bytes = 0
+        self._failures = 0
+        self._away: set[Version] = set()
 
     def whole(self, held: Iterable[Held]) -> Iterator[Finding]:
         """Every block of every version, and its packs. Raises StorageUnavailable, and what else a storage may."""
         for each in held:
-            opened = self.open(each.version)
-            if opened is None:
-                continue
-            with suppress(Damaged, FileNotFound):
-                # A block table that is not right was found at the first look.
-                found = verify_version(opened, _Onward(self._progress))
-                self.read_bytes += found.bytes_read
-                yield from self._still(opened, [*_files(opened, found.damaged), *_packs(opened, found.damaged_packs)])
+            yield from self._patiently(each.version, partial(self._verified, each.version))
 
     def sampled(self, held: Iterable[Held], sample: Sample, seed: int) -> Iterator[Finding]:
-        """The blocks that the seed chooses; where one is damaged, the same bytes in other versions too."""
+        """The blocks that the seed chooses; where one is damaged, the same bytes in other versions too. Raises likewise."""
         by_name = {str(each.version): each for each in held}
         chooser = Chooser(sample.share_of(sum(each.size for each in by_name.values())), seed)
-        batch: list[Wanted] = []
         broken: list[Broken] = []
-        for name in chooser.order([*by_name]):
-            if chooser.grant(by_name[name].size) > 0:
-                batch += self._chosen(by_name[name].version, chooser)
-            if len(batch) >= _BATCH_FILES or sum(_size(each) for each in batch) >= _BATCH_BYTES:
-                broken += self._read(batch)
-                batch = []
-        broken += self._read(batch)
-        broken += self._kin(broken, [each.version for each in by_name.values()])
-        for version in dict.fromkeys(each.version for each in broken):
-            opened = self.open(version)
-            if opened is not None:
-                mine = [each for each in broken if each.version == version]
-                yield from (as_finding(self._storage, each) for each in mine if opened.files.get(each.entry.path))
+        for batch in self._batches(by_name, chooser):
+            yield from self._checked_apart(batch, broken)
+        yield from self._checked_apart(self._kin(broken, [each.version for each in by_name.values()]), [])
 
     def open(self, version: Version) -> OpenedVersion | None:
         """A version, past every cache and whether it is signed or not; None if it is not there or cannot be read."""
@@ -72,6 +58,68 @@ class Reading:
         except (VersionNotFound, Damaged):
             return None
         return OpenedVersion(self._storage, version, manifest, self._engine)
+
+    def _batches(self, held: Mapping[str, Held], chooser: Chooser) -> Iterator[list[Wanted]]:
+        batch: list[Wanted] = []
+        for name in chooser.order([*held]):
+            if chooser.grant(held[name].size) > 0:
+                batch += self._chosen(held[name].version, chooser)
+            if len(batch) >= _BATCH_FILES or sum(_size(each) for each in batch) >= _BATCH_BYTES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _patiently(self, version: Version, read: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+        """What `read` finds; that a version cannot be read now does not keep the others from being looked at, unless it
+        goes on so. Raises StorageUnavailable then."""
+        try:
+            found = list(read())
+        except StorageUnavailable as error:
+            self._away.add(version)
+            self._failures += 1
+            if self._failures == _MOST_FAILURES:
+                raise
+            found = [unreadable(self._storage, str(version), error)]
+        else:
+            self._failures = 0
+        yield from found
+
+    def _verified(self, version: Version) -> list[Finding]:
+        opened = self.open(version)
+        if opened is None:
+            return []
+        try:
+            found = verify_version(opened, _Onward(self._progress))
+        except (Damaged, FileNotFound):
+            # A block table that is not right was found at the first look.
+            return []
+        self.read_bytes += found.bytes_read
+        return self._still(opened, [*_files(opened, found.damaged), *_packs(opened, found.damaged_packs)])
+
+    def _checked_apart(self, batch: Sequence[Wanted], broken: list[Broken]) -> Iterator[Finding]:
+        """Read together, or version by version where that fails: one of them may be all that cannot be read."""
+        try:
+            found = self._checked(batch, broken)
+        except StorageUnavailable:
+            for version in dict.fromkeys(each.version for each in batch):
+                mine = [each for each in batch if each.version == version]
+                yield from self._patiently(version, partial(self._checked, mine, broken))
+        else:
+            yield from found
+
+    def _checked(self, batch: Sequence[Wanted], broken: list[Broken]) -> list[Finding]:
+        found = self._read(batch)
+        broken += found
+        return self._told(found)
+
+    def _told(self, broken: Sequence[Broken]) -> list[Finding]:
+        """As findings, those of versions that are there still: of others the files go before anybody looks."""
+        there: dict[Version, OpenedVersion | None] = {}
+        for each in broken:
+            if each.version not in there:
+                there[each.version] = self.open(each.version)
+        return [as_finding(self._storage, each) for each in broken if _has(there[each.version], each)]
 
     def _chosen(self, version: Version, chooser: Chooser) -> list[Wanted]:
         opened = self.open(version)
@@ -89,15 +137,15 @@ class Reading:
         self.read_bytes += sum(_size(each) for each in wanted)
         return found
 
-    def _kin(self, broken: Sequence[Broken], versions: Sequence[Version]) -> list[Broken]:
+    def _kin(self, broken: Sequence[Broken], versions: Sequence[Version]) -> list[Wanted]:
         """The same ranges of the same content in other versions: in a directory they are often the same bytes."""
         spans = {(each.entry.digest, each.entry.size): each.spans for each in broken if not each.missing}
         if not spans:
             return []
         known = {(each.version, each.entry.path) for each in broken}
-        found = for_each(partial(self._alike, spans), versions, SMALL_AT_ONCE)
-        wanted = [each for those in found for each in those if (each.version, each.entry.path) not in known]
-        return self._read(wanted)
+        there = [version for version in versions if version not in self._away]
+        found = for_each(partial(self._alike, spans), there, SMALL_AT_ONCE)
+        return [each for those in found for each in those if (each.version, each.entry.path) not in known]
 
     def _alike(self, spans: Mapping[tuple[str, int], Sequence[tuple[int, int]]], version: Version) -> list[Wanted]:
         opened = self.open(version)
@@ -114,6 +162,10 @@ class Reading:
         """The findings, unless the version has been removed meanwhile: then its files are gone before they were read."""
         again = self.open(opened.version) if found else None
         return found if again is not None and again.manifest.digest == opened.manifest.digest else []
+
+
+def _has(opened: OpenedVersion | None, broken: Broken) -> bool:
+    return opened is not None and opened.files.get(broken.entry.path) == broken.entry
 
 
 def as_finding(storage: Storage, broken: Broken) -> Finding:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from hoist.auditing.blocks import AtRest, Wanted, read_blocks
 from hoist.auditing.contents import WITHOUT_MANIFEST
 from hoist.auditing.finding import Finding, Span
 from hoist.auditing.healing import Healing, Holders, Place, documents_of, manifests_of
 from hoist.auditing.packs import restore_packs
+from hoist.auditing.protection import folder_of
 from hoist.errors import Damaged, FileNotFound, HoistError
 from hoist.model.manifest import FileEntry, Manifest, digest_of
+from hoist.pagecache import let_go
 from hoist.progress import Progress
 from hoist.read.source import Source, stored_source
 from hoist.read.version import OpenedVersion
+from hoist.storage import layout
 from hoist.storage.base import StoredFile, Version
+from hoist.storage.tree import TreeStorage
 
 _HEALED: tuple[str, ...] = ("damaged", "missing-file")
 # A file cannot be read without its manifest, nor checked without the block table; a link is right when what it leads to is.
@@ -162,7 +167,11 @@ class _Repair:
         return found[0].spans if found else None
 
     def _is_whole(self, file: StoredFile, source: Source) -> bool:
-        """Read all of a file again."""
+        """Read all of a file again, from the disk where it lies on one of this machine."""
+        folder = folder_of(self._storage)
+        if folder is not None and isinstance(self._storage, TreeStorage):
+            with suppress(OSError):
+                let_go(folder / layout.file_key(file.version, file.entry.path))
         whole = [Wanted(file.version, file.entry, source, [(0, file.entry.size)])]
         return self._has_its_size(file) and not read_blocks(whole, self._place.engine, _silent)
 

@@ -77,9 +77,7 @@ def conflicts(audits: Sequence[StorageAudit]) -> Iterator[Finding]:
 
 
 def _look(audits: Sequence[StorageAudit], sample: Sample, seed: int, progress: Progress) -> None:
-    progress.begin("looking at versions", 0)
     for_each(lambda each: each.look(documents=not sample.none), audits, _STORAGES_AT_ONCE)
-    progress.end()
     progress.begin("auditing", sum(each.to_read(sample) for each in audits))
     for_each(lambda each: each.read(sample, seed, progress), audits, _STORAGES_AT_ONCE)
     progress.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from hoist.auditing.contents import Held, look_at, look_at_tag, look_at_unlisted, names_what_is_there, unreadable
 from hoist.auditing.finding import Finding, Looked
@@ -12,7 +13,7 @@ from hoist.auditing.protection import check_protection
 from hoist.auditing.reading import Reading
 from hoist.auditing.sample import Sample
 from hoist.config import StorageConfig
-from hoist.errors import HoistError, StorageUnsupported
+from hoist.errors import HoistError, PermissionDenied, StorageUnsupported
 from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Engine
@@ -61,8 +62,8 @@ class StorageAudit:
         if self._down:
             return
         self._trying("its tags", self._look_at_tags)
-        self._trying("what was left behind", self._garbage)
-        self._trying("its permissions", self._protection)
+        self._trying("what was left behind", self._garbage, needed=False)
+        self._trying("its permissions", self._protection, needed=False)
 
     def to_read(self, sample: Sample) -> int:
         """About how many bytes of files a sample takes here."""
@@ -93,13 +94,18 @@ class StorageAudit:
                 if item.kind == "stale-tag" and names_what_is_there(self.storage, name, tag):
                     self.findings[place] = item.mended()
 
-    def _trying(self, what: str, action: Callable[[], Iterable[Finding]]) -> None:
+    def _trying(self, what: str, action: Callable[[], Iterable[Finding]], *, needed: bool = True) -> None:
         try:
             for finding in action():
                 self.findings.append(finding)
         except StorageUnsupported:
             # It has no such thing: a registry shows nothing of what killed publishes leave.
             return
+        except PermissionDenied as error:
+            # Who may only read cannot see everything; that is no fault of the storage.
+            self._down = self._down or (needed and not self.held)
+            refused = unreadable(self.storage, what, error)
+            self.findings.append(refused if needed else replace(refused, severity="note"))
         except HoistError as error:
             self._down = self._down or not self.held
             self.findings.append(unreadable(self.storage, what, error))

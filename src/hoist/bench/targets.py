@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hoist.bench.accelerator_targets import accelerator_targets
 from hoist.bench.comparison import Case, Summary, cases
 from hoist.bench.copy_targets import copy_targets
+from hoist.bench.failover_targets import failover_targets
 from hoist.bench.fleet_targets import fleet_targets
 from hoist.bench.function_targets import function_targets
 from hoist.bench.herd_targets import herd_targets
@@ -42,6 +43,7 @@ def target_rows(records: Sequence[Record]) -> list[list[str]]:
         function_targets,
         copy_targets,
         sync_targets,
+        failover_targets,
     )
     for of in others:
         found += of(records)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from threading import Thread
 
 from hoist.checkup.report import Finding, Group
+from hoist.checkup.signers import check_signers
 from hoist.config import Config, StorageConfig
 from hoist.errors import HoistError
 from hoist.storage import open_storage
@@ -71,6 +72,8 @@ def _findings(config: Config, address: str, group: Group, *, read_only: bool) ->
         yield group.failed("configuration", str(error), "mend hoist.toml or the environment; see docs/storages.md")
         return
     with storage:
+        if storage.required_signers:
+            yield from check_signers(storage.required_signers, group)
         yield from _of_kind(storage, chosen, group, read_only=read_only)
 
 

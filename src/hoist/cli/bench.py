@@ -8,6 +8,7 @@ from hoist.cli import (
     catalog,
     compare,
     compare_copy,
+    compare_failover,
     compare_fleet,
     compare_function,
     compare_images,
@@ -47,6 +48,7 @@ def add_to(root: Root) -> None:
     compare_function.add_function(commands)
     compare_copy.add_copy(commands)
     compare_sync.add_sync(commands)
+    compare_failover.add_failover(commands)
     compare.add_profile(commands)
     compare.add_targets(commands)
     measure.add_table(commands)

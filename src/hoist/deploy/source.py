@@ -12,6 +12,7 @@ from hoist.deploy.secrets import refuse_secrets
 from hoist.errors import InvalidConfig, UsageError
 from hoist.model.reference import Location, Reference, parse_location
 from hoist.settings import KINDS
+from hoist.signing.trust import is_identity
 from hoist.storage import SCHEMES
 
 BUCKETS = ("s3", "oss", "gs", "az")
@@ -74,6 +75,7 @@ class Source:
             "path_style": None if config.path_style is None else str(config.path_style).lower(),
             "anonymous": "true" if config.anonymous else None,
             "accelerator": ",".join(config.accelerator) or None,
+            "require_signature": None if self._untold_signers else ",".join(config.require_signature) or None,
             **more,
         }
         return {f"HOIST_STORAGE_{self.name.upper()}_{key.upper()}": value for key, value in fields.items() if value}
@@ -86,7 +88,18 @@ class Source:
             found.append("ca_bundle is a file of this machine: put it into the image, and name it there")
         if self.is_bucket and self.config.profile:
             found.append("profile is of this machine's ~/.aws: give the function a role, or a secret, of its own")
+        if self._untold_signers:
+            place = f"HOIST_STORAGE_{self.name.upper()}" if self.is_bucket else "HOIST"
+            found.append(
+                "require_signature is not set there, so that nothing has to be signed: put the key into the image "
+                f"({self._untold_signers}), and name it as {place}_REQUIRE_SIGNATURE"
+            )
         return found
+
+    @property
+    def _untold_signers(self) -> str:
+        """Those who have to have signed, and of whom no variable tells: files of this machine, and all of a mount's."""
+        return ", ".join(each for each in self.config.require_signature if not (self.is_bucket and is_identity(each)))
 
 
 def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[str] = ()) -> Source:
@@ -94,6 +107,11 @@ def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[s
 
     Raises InvalidConfig where a kind cannot be had of that storage; UsageError where its address holds a secret.
     """
+    if config.members:
+        names = ", ".join(member.address for member in config.members)
+        raise InvalidConfig(
+            f"storage {config.address!r} is several as one: what is deployed names one of them: {names}"
+        )
     table = {"url": config.url, "endpoint": config.endpoint or "", "accelerator": list(config.accelerator)}
     refuse_secrets(table, known_secrets, f"storage {config.address!r}" if "@" not in config.address else "the storage")
     found = Source(kind or _kind(config), config)

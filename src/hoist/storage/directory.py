@@ -206,7 +206,8 @@ class DirectoryObjects:
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         with self.translate(prefix):
             try:
-                found = sorted(os.scandir(folder), key=lambda item: item.name + "/" * item.is_dir())
+                with os.scandir(folder) as entries:
+                    found = sorted(entries, key=lambda item: item.name + "/" * item.is_dir())
             except (FileNotFoundError, NotADirectoryError):
                 return
         for item in found:
@@ -271,7 +272,7 @@ class DirectoryObjects:
         """Do what makes `target`, in a folder that others may prune at the same time: whoever loses to them tries again."""
         for _ in range(_PRUNED_TIMES):
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(target.parent)
                 act()
                 break
             except FileNotFoundError:
@@ -279,6 +280,16 @@ class DirectoryObjects:
         else:
             raise StorageUnavailable(f"{self.address}: the folder {target.parent} is being removed again and again")
         sync_folder(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Raises FileNotFoundError where somebody prunes it meanwhile."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if folder.exists() and not folder.is_dir():
+                raise LocalError(f"{self.address}: {folder} is a file, where a folder is wanted") from None
+            # It was there, and was gone when pathlib looked what it is: that says nothing of the file to be made.
+            raise FileNotFoundError from None
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

@@ -27,6 +27,7 @@ from hoist.storage.pool import ConnectionPool, Place
 READ_SECONDS = 30.0
 # How much is received before the rate is looked at.
 _STEP_BYTES = 4 << 20
+_LOOKS = 4
 # A time limit of 0 would be none, to the socket.
 _LEAST_WAIT = 0.01
 
@@ -43,11 +44,11 @@ class _Target:
     silent_seconds: float = READ_SECONDS
     limits: Limits | None = None
 
-    def longest(self) -> float:
-        """How long may be waited now for something to come."""
-        if self.limits is None:
-            return self.silent_seconds
-        return max(0.0, min(self.silent_seconds, self.limits.until - time.monotonic()))
+    def longest(self, heard: float | None = None) -> float:
+        """How long may be waited now for something to come, where something was last `heard` then (None: now)."""
+        now = time.monotonic()
+        silence = self.silent_seconds - (now - (heard or now))
+        return max(0.0, min(silence, self.limits.until - now) if self.limits else silence)
 
     def late(self, *, silent: bool) -> Late:
         """What to raise for a server that is given up."""
@@ -121,7 +122,9 @@ class RangeClient:
             while done < len(buffer):
                 patience = self.patience.seconds(max(_LEAST_WAIT, target.longest()))
                 step = buffer[done : done + _STEP_BYTES]
-                got = exchange.receive(step, patience, target.what)
+                # It is not said when in this time the last byte came: for a limit, that has to be known better.
+                looks = min(patience, target.silent_seconds / _LOOKS) if target.limits else patience
+                got = exchange.receive(step, looks, target.what)
                 now = time.monotonic()
                 heard = now if got else heard
                 done += got
@@ -129,9 +132,10 @@ class RangeClient:
                     raise TimeoutError
                 if target.limits and now > target.limits.until and done < len(buffer):
                     raise target.late(silent=False)
+                stuck = not got and (looks == patience or now - heard >= patience)
                 late = got < len(step) and now - began >= patience
-                if not got or (late and self.patience.is_slow(done - base, now - began)):
-                    exchange = self._go_on(exchange, target, offset + done, stuck=not got)
+                if stuck or (late and self.patience.is_slow(done - base, now - began)):
+                    exchange = self._go_on(exchange, target, offset + done, heard, stuck=stuck)
                     began, base = time.monotonic(), done
         except BaseException:
             exchange.close()
@@ -146,7 +150,7 @@ class RangeClient:
             sent = time.monotonic()
             try:
                 if not first_ready([exchange], self.patience.seconds(target.longest())):
-                    exchange = self._race(exchange, target, begin)
+                    exchange = self._race(exchange, target, begin, sent)
                 if target.limits:
                     exchange.patient(target.silent_seconds)
                 exchange.begin_body(target.what)
@@ -172,11 +176,13 @@ class RangeClient:
                 if not reused or isinstance(error, TimeoutError):
                     raise
 
-    def _race(self, first: Exchange, target: _Target, begin: int) -> Exchange:
-        """The first to be heard of `first` and a second request like it; the other is closed. Raises TimeoutError."""
+    def _race(self, first: Exchange, target: _Target, begin: int, sent: float) -> Exchange:
+        """The first to be heard of `first`, which was sent then, and a second request like it; the other is closed.
+
+        Raises TimeoutError."""
         second = self._second(target, begin)
         runners = [first, second] if second else [first]
-        ready = first_ready(runners, target.longest())
+        ready = first_ready(runners, target.longest(sent))
         winner = ready[0] if ready else first
         for runner in runners:
             if runner is not winner:
@@ -192,13 +198,15 @@ class RangeClient:
             # The first may still come.
             return None
 
-    def _go_on(self, first: Exchange, target: _Target, begin: int, *, stuck: bool) -> Exchange:
-        """Where the rest of a body comes from, from `begin` on: `first`, or another exchange in its place."""
+    def _go_on(self, first: Exchange, target: _Target, begin: int, heard: float, *, stuck: bool) -> Exchange:
+        """Where the rest of a body comes from, from `begin` on: `first`, or another exchange in its place. `heard`: when
+        something has come last; `stuck`: too long ago."""
         second = self._second(target, begin)
         if second is None:
             return first
         try:
-            if not first_ready([first, second] if stuck else [second], target.longest() if stuck else 1.0):
+            longest = target.longest(heard)
+            if not first_ready([first, second] if stuck else [second], longest if stuck else min(1.0, longest)):
                 raise TimeoutError
             if stuck and first_ready([first], 0):
                 second.close()

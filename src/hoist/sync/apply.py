@@ -12,6 +12,7 @@ from threading import Lock
 from hoist.errors import (
     Conflict,
     Damaged,
+    FileNotFound,
     HoistError,
     LocalError,
     PermissionDenied,
@@ -30,6 +31,8 @@ from hoist.transfer.sign import carry_signatures
 _LOOKS = 3
 # Whoever refuses one thing for these refuses the next: the rest waits for the next run.
 _FINAL = (StorageNotFound, PermissionDenied, StorageUnsupported)
+# A registry may miss an image that another run takes away at that moment.
+_GONE = (VersionNotFound, FileNotFound)
 # Of a storage that answers all the same, so many failures are taken for its objects'.
 _FAILURES = 3
 
@@ -200,7 +203,7 @@ class Target:
             except Conflict:
                 if look + 1 == _LOOKS:
                     raise
-            except VersionNotFound:
+            except _GONE:
                 self._wait(f"the tag {tag.name}:{tag.tag} names {now.label}, which is not here yet")
                 return
         self._wait(f"the tag {tag.name}:{tag.tag} moves at the source again and again")
@@ -236,7 +239,7 @@ class Target:
             return
         try:
             self.storage.remove_tag(tag.name, tag.tag)
-        except VersionNotFound:
+        except _GONE:
             return
         with self._lock:
             self._settled += 1
@@ -248,7 +251,7 @@ class Target:
             if self._source.read_manifest(version) != self.storage.read_manifest(version):
                 return
             self.storage.remove(version, unless_tagged=True)
-        except VersionNotFound:
+        except _GONE:
             return
         except Conflict:
             self._wait(f"{version} has a tag by now, or is being published")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Semaphore
 
-from hoist.errors import Damaged, HoistError, VersionNotFound
+from hoist.errors import Damaged, FileNotFound, HoistError, VersionNotFound
 from hoist.model.manifest import Manifest
 from hoist.model.reference import Reference
 from hoist.parallel import for_each
@@ -84,9 +84,22 @@ class Bringer:
         with self._lock:
             self.read_bytes += copies[0].read_bytes
         for target, copied in zip(targets, copies, strict=True):
+            if isinstance(copied.error, FileNotFound) and self._is_gone(version):
+                target.gone(version)
+                continue
             target.came(copied)
             if not target.wants(version):
                 target.move_tags([version])
+
+    def _is_gone(self, version: Version) -> bool:
+        """Whether the source has a version no more."""
+        try:
+            self._source.read_manifest(version)
+        except VersionNotFound:
+            return True
+        except HoistError:
+            return False
+        return False
 
 
 class _Turns:

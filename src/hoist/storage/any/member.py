@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar
@@ -23,6 +24,7 @@ from hoist.model.manifest import digest_of
 from hoist.storage.any.breaker import Breaker, State
 from hoist.storage.any.buffers import Buffers
 from hoist.storage.any.calls import Call, Calls
+from hoist.storage.any.known import Known
 from hoist.storage.any.usual import LEAST_SECONDS, Usual
 from hoist.storage.base import Storage, StoredFile, Version
 from hoist.storage.limits import Late, Limits, within
@@ -39,10 +41,7 @@ UNKNOWN_SECONDS = 2.0
 _UNKNOWN_READ_SECONDS = LENIENT_SECONDS = 5.0
 # Where no other place is left, a read waits for as long as it would without others.
 LAST_SECONDS = 30.0
-# What a member did not have is looked for again after this: it may have been brought there.
-ABSENT_SECONDS = 30.0
 _MOST_CALLS = 64
-_MOST_KNOWN = 4096
 _PROBE_BYTES = 1 << 20
 
 
@@ -56,16 +55,6 @@ class Health:
     state: State
     problem: str
     rest_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What is known of a version in this member: the digest there (empty: it is not there), until when that holds, and
-    whether its files lie on a disk of this host (None: nobody has looked)."""
-
-    digest: str
-    until: float
-    local: bool | None = None
 
 
 class Member:
@@ -82,8 +71,7 @@ class Member:
         self._storage: Storage | None = None
         self._reads, self._asks = Usual(), Usual()
         self._answered_at = float("-inf")
-        self._held: dict[Version, _Held] = {}
-        self._wrong: dict[tuple[Version, str], float] = {}
+        self.known = Known()
         self._not_seen: tuple[float, str] | None = None
         self._problem = ""
 
@@ -113,19 +101,26 @@ class Member:
         """Close it, if it was opened; one that hangs is left."""
         storage, self._storage = self._storage, None
         if storage is not None:
-            closed = self._calls.start(storage.close, LEAST_SECONDS)
-            if closed.over.wait(LEAST_SECONDS):
-                closed.result()
+            # Where all calls hang, this one would too.
+            with suppress(StorageUnavailable):
+                self._calls.start(storage.close, LEAST_SECONDS).over.wait(LEAST_SECONDS)
 
     # What is small, or a list: asked in a thread, so that nobody has to wait for it.
 
     def ask(
-        self, call: Callable[[Storage], Result], on_over: Callable[[Call[Result]], None] | None = None
+        self,
+        call: Callable[[Storage], Result],
+        on_over: Callable[[Call[Result]], None] | None = None,
+        *,
+        small: bool = True,
     ) -> Call[Result]:
-        """Begin to ask; what that says of the member's health is kept. Raises StorageUnavailable where all calls hang."""
+        """Begin to ask; what that says of the member's health is kept. `small`: so is how long it takes.
+
+        Raises StorageUnavailable where all calls hang.
+        """
 
         def over(done: Call[Result]) -> None:
-            self._asked(done)
+            self._asked(done, small=small)
             if on_over:
                 on_over(done)
 
@@ -147,11 +142,12 @@ class Member:
             return None
         return None if is_loss(call.error) else call.seconds
 
-    def _asked(self, call: Call[Result]) -> None:
+    def _asked(self, call: Call[Result], *, small: bool) -> None:
         if is_loss(call.error):
             self.lost(call.error)
         elif not isinstance(call.error, PermissionDenied):
-            self._asks.took(0, call.seconds)
+            if small:
+                self._asks.took(0, call.seconds)
             self.well()
 
     # Its health.
@@ -201,21 +197,14 @@ class Member:
 
     # Versions.
 
-    def knows(self, version: Version, digest: str) -> bool | None:
-        """Whether it holds the version with this digest, as far as is known; None: it has to be looked at."""
-        held = self._held.get(version)
-        if held is None or time.monotonic() > held.until:
-            return None
-        return held.digest == digest
-
     def holds(self, version: Version, digest: str) -> bool:
-        """As `knows`, looked at if need be, once for all who ask at the same time. Raises what the storage may, in time."""
-        known = self.knows(version, digest)
+        """Whether it has the version with this digest, looked at once for all who ask. Raises what a storage may."""
+        known = self.known.holds(version, digest)
         if known is not None:
             return known
         came = time.monotonic()
         with self._looking:
-            known = self.knows(version, digest)
+            known = self.known.holds(version, digest)
             if known is not None:
                 return known
             if self._not_seen and self._not_seen[0] >= came:
@@ -238,47 +227,23 @@ class Member:
             raise
         except (NotFound, PermissionDenied):
             found = ""
-        self.found(version, found)
+        self.known.found(version, found)
         return found
-
-    def found(self, version: Version, digest: str) -> None:
-        """What the version's digest is there; empty where it is not there."""
-        if len(self._held) >= _MOST_KNOWN:
-            self._held.clear()
-        before = self._held.get(version)
-        if before is None or before.digest != digest or not digest:
-            self._held[version] = _Held(digest, math.inf if digest else time.monotonic() + ABSENT_SECONDS)
-
-    def forget(self, version: Version) -> None:
-        """It may be another by now."""
-        self._held.pop(version, None)
 
     def is_here(self, file: StoredFile) -> bool:
         """Whether the file lies on a disk of this host; looked at once for each version."""
-        held = self._held.get(file.version)
-        if held is None or not held.digest:
-            return False
-        if held.local is None:
+        here = self.known.is_local(file.version)
+        if here is None:
             storage = self.storage()
             # A mount that is dead hangs at the first look: it is no local one.
             call = self._calls.start(lambda: _on_disk(storage, file), LEAST_SECONDS)
-            held = replace(held, local=call.over.wait(LEAST_SECONDS) and call.result())
-            self._held[file.version] = held
-        return bool(held.local)
+            here = call.over.wait(LEAST_SECONDS) and call.result()
+            self.known.found_local(file.version, here)
+        return here
 
     def local_path(self, file: StoredFile) -> Path | None:
         """The file, if it lies on a disk of this host."""
         return self.storage().local_path(file) if self.is_here(file) else None
-
-    def trusts(self, version: Version, key: str) -> bool:
-        """Whether nothing has been wrong with this file of late."""
-        return not self._wrong or self._wrong.get((version, key), 0.0) <= time.monotonic()
-
-    def wrong(self, version: Version, key: str) -> None:
-        """The file is not there, or not right: others are asked first, for a while."""
-        if len(self._wrong) >= _MOST_KNOWN:
-            self._wrong.clear()
-        self._wrong[(version, key)] = time.monotonic() + ABSENT_SECONDS
 
     # Bytes.
 

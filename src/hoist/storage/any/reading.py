@@ -54,7 +54,7 @@ class Reading:
                 # Its traceback holds the caller's buffer.
                 problems[member] = error.with_traceback(None)
                 if not is_loss(error) and not isinstance(error, PermissionDenied):
-                    member.wrong(version, key)
+                    member.known.wrong(version, key)
                 continue
             self._last.member = member
             return
@@ -68,7 +68,7 @@ class Reading:
         last = self._last.member
         if last is None or attempt_afresh() < 2:
             return None
-        last.wrong(version, key)
+        last.known.wrong(version, key)
         return last
 
     def _candidates(
@@ -79,10 +79,10 @@ class Reading:
         mistrusted: list[Member] = []
         lost: list[Member] = []
         for member in self._asking.members:
-            if member is suspect or member.knows(version, digest) is False:
+            if member is suspect or member.known.holds(version, digest) is False:
                 continue
             well = member.breaker.closed
-            (lost if not well else trusted if member.trusts(version, key) else mistrusted).append(member)
+            (lost if not well else trusted if member.known.trusts(version, key) else mistrusted).append(member)
         left = [*trusted, *mistrusted, *lost, *([suspect] if suspect else [])]
         while left:
             member = left.pop(0)

@@ -12,8 +12,9 @@ from hoist.model.manifest import FileEntry
 from hoist.storage.base import Content, Leftover, Neighbours, Storage, StoredFile, Traits, Version
 from hoist.storage.image.opened import Image, Images
 from hoist.storage.image.restoring import restore_file, stored_sizes
-from hoist.storage.image.signatures import read_signatures
+from hoist.storage.image.signatures import put_signature, read_signatures
 from hoist.storage.oci.repositories import Repositories
+from hoist.storage.signatures import check_digest
 
 # 128 MiB in flight at most: larger requests, or more of them, brought no more here, and a pull shall stay under 256 MiB.
 TRAITS = Traits(request_bytes=8 << 20, connections=8, most_connections=16)
@@ -71,6 +72,11 @@ class ImageReader(Storage):
     def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
         image, _ = self._known(version)
         return read_signatures(self.repositories, image, version, hints)
+
+    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
+        image, held = self.look_up(version)
+        check_digest(self.address, version, held.digest, digest)
+        put_signature(self.repositories, image, version, data)
 
     def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
         image, held = self._look(version)

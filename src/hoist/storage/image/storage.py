@@ -26,11 +26,10 @@ from hoist.storage.image.opened import Image, Named
 from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
-from hoist.storage.image.signatures import drop_signatures, put_signature, signatures_of
+from hoist.storage.image.signatures import drop_signatures, signatures_of
 from hoist.storage.moves import ANY, TagMove, Whatever, check_before, happened, move_of
 from hoist.storage.oci.repositories import Repositories
 from hoist.storage.seen import Seen
-from hoist.storage.signatures import check_digest
 
 # What signs or describes an image under a name made of its digest, and the same model for other programs.
 _ASIDE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*-modelpack", re.DOTALL)
@@ -142,11 +141,6 @@ class ImageStorage(ImageReader):
         self.repositories.untag(repository, tag)
         with suppress(Conflict):
             drop_history(self.repositories, repository, read_history(self.repositories, repository, name, tag).digest)
-
-    def add_signature(self, version: Version, digest: str, data: bytes) -> None:
-        image, held = self.look_up(version)
-        check_digest(self.address, version, held.digest, digest)
-        put_signature(self.repositories, image, version, data)
 
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         image, _ = self.look_up(version)

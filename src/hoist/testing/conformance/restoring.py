@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -75,6 +76,8 @@ class RestoringConformance(Conformance):
                 assert read_file(storage, version, ENTRY) == DATA
             assert read_file(storage, other, ENTRY) == DATA
         assert storage.stored_sizes(other) == storage.stored_sizes(version)
+        if self.restores:
+            assert not storage.leftovers(time.time() + 3600)
 
     def test_documents(self, storage: Storage, tmp_path: Path) -> None:
         version = publish(storage, "sd15/any:v1", SMALL, tmp_path)
