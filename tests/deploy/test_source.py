@@ -52,6 +52,12 @@ def test_kinds() -> None:
         source_of(STORAGES["nas"], "oss")
 
 
+def test_several_as_one_are_not_deployed() -> None:
+    members = (StorageConfig("eu", "s3://eu"), StorageConfig("us", "s3://us"))
+    with pytest.raises(InvalidConfig, match="several as one: what is deployed names one of them: eu, us"):
+        source_of(StorageConfig("models", "any://eu,us", "any", members=members), None)
+
+
 def test_models() -> None:
     storage, models = parse_models(["oss//sd15/anything:v5", "pastel=oss//sd15/pastelmix:v1"])
     assert storage == "oss"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,7 +27,7 @@ from hoist.read.sink import BufferSink
 from hoist.read.version import open_version
 from hoist.storage import open_storage
 from hoist.storage.any.storage import AnyStorage
-from hoist.testing.servers import RcloneServer, Rule
+from hoist.testing.servers import GaneshaServer, RcloneServer, Rule
 from hoist.testing.servers.fault_kinds import Fault, Flip, Refusal, Reset, Short, Slow, Stalled
 from makers import Raw, directory_storage, files_below, noise, put_version, safetensors_bytes
 from regions import Regions, two_regions
@@ -201,3 +202,26 @@ def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, An
             os.kill(pid, signal.SIGCONT)
         while storage.health()[0].state != "closed":
             assert read(storage) == WEIGHTS
+
+
+def test_an_nfs_server_is_frozen_in_the_middle(served: Path, tmp_path: Path) -> None:
+    """Its library hangs in the middle of a call: who reads waits in vain in another thread, with memory of its own."""
+    require(GaneshaServer)
+    with GaneshaServer() as server:
+        shutil.copytree(served / "models", server.data_folder / "models")
+        near = StorageConfig("near", f"{server.url}/models")
+        members: list[tuple[str, Any]] = [("nfs", lambda: open_storage(near, {}))]
+        members.append(("disk", lambda: open_storage(StorageConfig("disk", str(served / "models")), {})))
+        with AnyStorage("models", members) as storage:
+
+            def lose() -> None:
+                for pid in server.pids[1:]:
+                    os.kill(pid, signal.SIGSTOP)
+
+            try:
+                assert read(storage, lose) == WEIGHTS
+                assert storage.health()[0].state != "closed"
+                assert read(storage) == WEIGHTS
+            finally:
+                for pid in server.pids[1:]:
+                    os.kill(pid, signal.SIGCONT)

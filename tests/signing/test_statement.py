@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing_making import FILES, VERSION, make_pair, manifest_of, payload_of
 
 from hoist.errors import Damaged, InvalidManifest
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.signing.package import hashed
 from hoist.signing.statement import parse_statement, statement_of, subject_of
+from signing_making import FILES, VERSION, make_pair, manifest_of, payload_of
 
 NAMES = st.text("aB0.-_ é汉+", min_size=1, max_size=4).filter(lambda text: text not in (".", ".."))
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)

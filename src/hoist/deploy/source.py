@@ -107,6 +107,11 @@ def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[s
 
     Raises InvalidConfig where a kind cannot be had of that storage; UsageError where its address holds a secret.
     """
+    if config.members:
+        names = ", ".join(member.address for member in config.members)
+        raise InvalidConfig(
+            f"storage {config.address!r} is several as one: what is deployed names one of them: {names}"
+        )
     table = {"url": config.url, "endpoint": config.endpoint or "", "accelerator": list(config.accelerator)}
     refuse_secrets(table, known_secrets, f"storage {config.address!r}" if "@" not in config.address else "the storage")
     found = Source(kind or _kind(config), config)

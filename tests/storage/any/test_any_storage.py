@@ -241,7 +241,11 @@ def test_lists_are_of_all_that_answer_and_say_who_does_not(tmp_path: Path) -> No
         assert [str(version) for version in storage.versions()] == ["m/a:v1", "m/b:v1", "m/one:v1"]
         assert [version for version, _ in storage.dated_versions()] == list(storage.versions())
         assert [tag.tag for tag in storage.tags()] == ["stable"]
+    seen, tags = storage.survey()
+    assert (list(seen), [tag.tag for tag in tags]) == (list(storage.versions()), ["stable"])
     us.error = DOWN
+    with pytest.raises(StorageUnavailable, match="us: the region is down"):
+        storage.survey()
     with pytest.warns(HoistWarning, match="without us.*the region is down"):
         assert [str(version) for version in storage.versions()] == ["m/a:v1", "m/one:v1"]
     eu.error = DOWN

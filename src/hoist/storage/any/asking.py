@@ -76,17 +76,19 @@ class Asking:
             problems[member] = _as_hoist_error(over.error, member)
         return None
 
-    def everyone(self, call: Callable[[Storage], Result], what: str) -> list[tuple[Member, Result]]:
+    def everyone(
+        self, call: Callable[[Storage], Result], what: str, *, whole: bool = False
+    ) -> list[tuple[Member, Result]]:
         """What each member says, in order; a warning names those that do not answer.
 
-        Raises StorageUnavailable, or as the first, if none does.
+        Raises StorageUnavailable, or as the first, if none does; if one does not, where it has to be the `whole`.
         """
-        asked = self._looked_at() or list(self.members)
+        asked = list(self.members) if whole else self._looked_at() or list(self.members)
         problems: dict[Member, HoistError] = {each: _resting(each) for each in self.members if each not in asked}
         calls: dict[Member, Call[Result]] = {}
         for member in asked:
             try:
-                calls[member] = member.ask(call)
+                calls[member] = member.ask(call, small=False)
             except StorageUnavailable as error:
                 problems[member] = error
         answers = []
@@ -99,7 +101,7 @@ class Asking:
                 answers.append((member, under_way.result()))
             else:
                 problems[member] = _as_hoist_error(under_way.error, member)
-        if not answers:
+        if not answers or (whole and problems):
             raise self.failure(problems, what)
         self._warn(problems, what)
         return answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -100,19 +101,26 @@ class Member:
         """Close it, if it was opened; one that hangs is left."""
         storage, self._storage = self._storage, None
         if storage is not None:
-            closed = self._calls.start(storage.close, LEAST_SECONDS)
-            if closed.over.wait(LEAST_SECONDS):
-                closed.result()
+            # Where all calls hang, this one would too.
+            with suppress(StorageUnavailable):
+                self._calls.start(storage.close, LEAST_SECONDS).over.wait(LEAST_SECONDS)
 
     # What is small, or a list: asked in a thread, so that nobody has to wait for it.
 
     def ask(
-        self, call: Callable[[Storage], Result], on_over: Callable[[Call[Result]], None] | None = None
+        self,
+        call: Callable[[Storage], Result],
+        on_over: Callable[[Call[Result]], None] | None = None,
+        *,
+        small: bool = True,
     ) -> Call[Result]:
-        """Begin to ask; what that says of the member's health is kept. Raises StorageUnavailable where all calls hang."""
+        """Begin to ask; what that says of the member's health is kept. `small`: so is how long it takes.
+
+        Raises StorageUnavailable where all calls hang.
+        """
 
         def over(done: Call[Result]) -> None:
-            self._asked(done)
+            self._asked(done, small=small)
             if on_over:
                 on_over(done)
 
@@ -134,11 +142,12 @@ class Member:
             return None
         return None if is_loss(call.error) else call.seconds
 
-    def _asked(self, call: Call[Result]) -> None:
+    def _asked(self, call: Call[Result], *, small: bool) -> None:
         if is_loss(call.error):
             self.lost(call.error)
         elif not isinstance(call.error, PermissionDenied):
-            self._asks.took(0, call.seconds)
+            if small:
+                self._asks.took(0, call.seconds)
             self.well()
 
     # Its health.

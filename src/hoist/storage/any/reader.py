@@ -71,19 +71,25 @@ class AnyReader(Storage):
         yield from sorted(dates.items())
 
     def seen_versions(self, name: str = "") -> Mapping[Version, Seen]:
-        answers = self._asking.everyone(lambda storage: storage.seen_versions(name), "listing versions")
-        found: dict[Version, Seen] = {}
-        for _, seen in reversed(answers):
-            found |= seen
-        return dict(sorted(found.items()))
+        return self.survey(name)[0]
+
+    def survey(self, name: str = "") -> tuple[Mapping[Version, Seen], Sequence[Tag]]:
+        """As any storage's, of all members: whoever compares by it would take what a lost one has for removed."""
+        answers = self._asking.everyone(lambda storage: storage.survey(name), "comparing versions", whole=True)
+        seen: dict[Version, Seen] = {}
+        for _, (versions, _tags) in reversed(answers):
+            seen |= versions
+        return dict(sorted(seen.items())), self._by_preference([tags for _, (_, tags) in answers])
 
     def tags(self, name: str = "") -> Iterator[Tag]:
         answers = self._asking.everyone(lambda storage: list(storage.tags(name)), "listing tags")
-        found: dict[tuple[str, str], Tag] = {}
-        for _, tags in answers:
-            for tag in tags:
-                found.setdefault((tag.name, tag.tag), tag)
-        yield from (found[key] for key in sorted(found))
+        yield from self._by_preference([tags for _, tags in answers])
+
+    @staticmethod
+    def _by_preference(several: Sequence[Sequence[Tag]]) -> list[Tag]:
+        """The tags of all; where two have one of a name, the first one's."""
+        found = {(tag.name, tag.tag): tag for tags in reversed(several) for tag in tags}
+        return [found[key] for key in sorted(found)]
 
     def find_tag(self, name: str, tag: str) -> Tag | None:
         def find(storage: Storage) -> Tag:
