@@ -134,9 +134,9 @@ class Wrapper(Storage):
     def unlisted(self) -> Mapping[Version, str]:
         return self.inner.unlisted()
 
-    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+    def stored_sizes(self, version: Version, path: str = "") -> Mapping[str, int] | None:
         self.before("stored_sizes", 0)
-        return self.inner.stored_sizes(version)
+        return self.inner.stored_sizes(version, path)
 
     def restore_file(
         self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None
