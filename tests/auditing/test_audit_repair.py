@@ -18,7 +18,9 @@ from hoist.auditing.finding import Audit
 from hoist.config import Config, StorageConfig
 from hoist.errors import Conflict
 from hoist.model.manifest import Manifest
-from hoist.testing.servers import RadosgwServer, RcloneServer
+from hoist.storage import open_storage
+from hoist.storage.tree import TreeStorage
+from hoist.testing.servers import GaneshaServer, RadosgwServer, RcloneServer
 from makers import files_below, noise, write_files
 
 MODEL = "m/one/v1/unet/model.bin"
@@ -194,11 +196,12 @@ def test_two_repairs_at_once(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A configuration of `a`, a bucket, and `b`, a directory; what breaks the files of `a`."""
+    """A configuration of `a`, a bucket or an NFS share, and `b`, a directory; what breaks the files of `a`."""
 
     config: Config
     flip: Callable[[str, int], None]
     remove: Callable[[str], None]
+    shares: bool = False
 
 
 @pytest.fixture(params=["radosgw", pytest.param("rclone", marks=pytest.mark.matrix)])
@@ -229,17 +232,44 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     )
 
 
+@pytest.mark.matrix
+def test_an_nfs_share(ganesha: GaneshaServer, tmp_path: Path) -> None:
+    root = ganesha.data_folder / f"audit-{uuid4().hex}"
+    for folder in (root, tmp_path / "b"):
+        folder.mkdir()
+    share = StorageConfig("a", f"{ganesha.url}/{root.name}")
+    config = config_of(share, StorageConfig("b", str(tmp_path / "b")), home=tmp_path)
+
+    def remove(path: str) -> None:
+        # By way of the server: what goes behind its back it may not see for a minute.
+        with open_storage(share, config.environ) as storage:
+            assert isinstance(storage, TreeStorage)
+            storage.objects.delete([path])
+
+    heal_all(Bucket(config, lambda path, offset: flip(root / path, offset), remove, shares=True), tmp_path)
+    assert (root / MODEL).read_bytes() == LARGE["unet/model.bin"]
+    # Both versions have one file again.
+    assert (root / MODEL).stat().st_ino == (root / "m/two/v1/unet/model.bin").stat().st_ino
+
+
 def test_a_bucket(bucket: Bucket, tmp_path: Path) -> None:
+    heal_all(bucket, tmp_path)
+
+
+def heal_all(bucket: Bucket, tmp_path: Path) -> None:
     config = bucket.config
     published(config, tmp_path, "a//m/one:v1", "a//m/two:v1", "b//m/one:v1", files=LARGE)
-    for path, offset in ((MODEL, 9 * MIB), ("m/one/v1/vae.bin", 3), ("m/two/v1/unet/model.bin", 9 * MIB)):
+    # On a share both versions of the model are one file: other bits then.
+    for path, offset in ((MODEL, 9 * MIB), ("m/one/v1/vae.bin", 3), ("m/two/v1/unet/model.bin", 10 * MIB)):
         bucket.flip(path, offset)
     bucket.remove("m/one/v1/config.json")
     done = repaired(config, "a", "b")
+    shared = [("damaged", "a", "m/two:v1/vae.bin")] if bucket.shares else []
     assert told(done) == [
         ("damaged", "a", "m/one:v1/unet/model.bin"),
         ("damaged", "a", "m/one:v1/vae.bin"),
         ("damaged", "a", "m/two:v1/unet/model.bin"),
+        *shared,
         ("missing-file", "a", "m/one:v1/config.json"),
     ]
     assert hoist.collect("a", grace_seconds=0, config=config).found == []

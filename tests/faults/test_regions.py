@@ -6,9 +6,9 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from test_reading import ALWAYS
 
 import hoist
 from conftest import require
-from hoist.config import EngineConfig, StorageConfig
+from hoist.config import EngineConfig, StorageConfig, load_config
 from hoist.errors import HoistWarning
 from hoist.integrations.fsspec import HoistFileSystem
 from hoist.model.reference import parse_reference
@@ -139,9 +139,19 @@ def test_the_first_region_is_read_again_when_it_is_back(regions: Regions) -> Non
         assert len(regions.us.seen) == seen
 
 
-def open_any(regions: Regions, *, retry_seconds: float = 20.0) -> AnyStorage:
-    from hoist.config import load_config
+def test_both_regions_are_away_for_a_while(regions: Regions) -> None:
+    with open_any(regions) as storage, ExitStack() as away:
 
+        def lose() -> None:
+            away.enter_context(regions.eu.down())
+            away.enter_context(regions.us.down())
+            Timer(1.0, away.close).start()
+
+        assert read(storage, lose) == WEIGHTS
+        assert read(storage) == WEIGHTS
+
+
+def open_any(regions: Regions) -> AnyStorage:
     storage = open_storage(load_config().storage("models"), dict(os.environ))
     assert isinstance(storage, AnyStorage)
     return storage

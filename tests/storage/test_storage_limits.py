@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hoist.errors import StorageUnavailable
 from hoist.storage.limits import Late, Limits, limits_now, within
+from hoist.storage.pool import CONNECT_SECONDS
 from hoist.storage.ranges import RangeClient
 from hoist.testing.servers import FaultServer, FolderOrigin, Rule
 from hoist.testing.servers.fault_kinds import Refusal, Slow, Stalled
@@ -75,6 +78,22 @@ def test_a_slow_server_is_given_up_at_the_end_of_its_time(client: RangeClient, s
     server.plan()
     read(client, server, buffer)
     assert buffer == DATA
+
+
+def test_a_server_that_takes_no_connection(client: RangeClient) -> None:
+    """As behind a router that is gone: nobody answers, and nobody refuses."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/bucket/key"
+        began = time.monotonic()
+        with pytest.raises(Late) as told, within(Limits(0.3)):
+            client.read_into(url, 0, memoryview(bytearray(10)), "the key")
+        assert told.value.silent
+        assert time.monotonic() - began < CONNECT_SECONDS / 2
 
 
 def test_limits_change_no_other_error(client: RangeClient, server: FaultServer) -> None:

@@ -37,18 +37,28 @@ class Holders:
         self._places = places
         self._wanted = wanted
         self._lock = Lock()
+        self._latest: dict[int, tuple[Version, Mapping[Content, list[StoredFile]]]] = {}
         self._found: Mapping[int, Mapping[Content, list[StoredFile]]] | None = None
 
     def of(self, version: Version, content: Content) -> Iterator[tuple[Place, StoredFile]]:
         """The files with this content: first those of the same version, then all others."""
         seen: set[tuple[int, StoredFile]] = set()
         for number, place in enumerate(self._places):
-            for file in _files_of(place.storage, version, {content}):
+            for file in self._of_version(number, version).get(content, ()):
                 seen.add((number, file))
                 yield place, file
         for number, file in self._others(content):
             if (number, file) not in seen:
                 yield self._places[number], file
+
+    def _of_version(self, number: int, version: Version) -> Mapping[Content, list[StoredFile]]:
+        """What a place has of a version, looked up once for all of its files: they are healed one after the other."""
+        with self._lock:
+            known, found = self._latest.get(number, (None, {}))
+            if known != version:
+                found = _by_content(_files_of(self._places[number].storage, version, self._wanted))
+                self._latest[number] = version, found
+            return found
 
     def _others(self, content: Content) -> list[tuple[int, StoredFile]]:
         with self._lock:
@@ -57,13 +67,18 @@ class Holders:
         return [(number, file) for number, found in self._found.items() for file in found.get(content, ())]
 
     def _scan(self, storage: Storage) -> Mapping[Content, list[StoredFile]]:
-        found: dict[Content, list[StoredFile]] = {}
         with suppress(HoistError):
             versions = list(storage.versions())
-            for files in for_each(lambda each: _files_of(storage, each, self._wanted), versions, SMALL_AT_ONCE):
-                for file in files:
-                    found.setdefault((file.entry.digest, file.entry.size), []).append(file)
-        return found
+            found = for_each(lambda each: _files_of(storage, each, self._wanted), versions, SMALL_AT_ONCE)
+            return _by_content([file for files in found for file in files])
+        return {}
+
+
+def _by_content(files: Sequence[StoredFile]) -> dict[Content, list[StoredFile]]:
+    found: dict[Content, list[StoredFile]] = {}
+    for file in files:
+        found.setdefault((file.entry.digest, file.entry.size), []).append(file)
+    return found
 
 
 def _files_of(storage: Storage, version: Version, wanted: set[Content]) -> list[StoredFile]:

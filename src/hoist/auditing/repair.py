@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from hoist.auditing.blocks import AtRest, Wanted, read_blocks
 from hoist.auditing.contents import WITHOUT_MANIFEST
@@ -29,12 +30,15 @@ _ORDER = {"manifest": 0, "document": 1, "file": 2, "pack": 3}
 def repair(place: Place, places: Sequence[Place], findings: Sequence[Finding], progress: Progress) -> list[Finding]:
     """The findings of one storage, those that a repair could mend with what became of them. Nothing that is right is
     written: each finding is looked at again before. Raises nothing of a storage's: that is why one is not repaired."""
-    run = _Repair(place, places, progress)
     mine = [item for item in findings if item.kind in _HEALED and item.version is not None and item.part]
-    run.expect(mine)
+    if not mine:
+        return list(findings)
+    run = _Repair(place, places, progress)
+    progress.begin(f"repairing {place.storage.address}", run.expect(mine))
     done: dict[int, Finding] = {}
     for item in sorted(mine, key=run.rank):
-        done[id(item)] = _tried(item, lambda item=item: run.heal(item))  # type: ignore[misc]
+        done[id(item)] = _tried(item, partial(run.heal, item))
+    progress.end()
     return [done.get(id(item), item) for item in findings]
 
 
@@ -56,21 +60,25 @@ class _Repair:
         self._places = [*self._others, place]
         self._progress = progress
         self._holders = Holders(self._places, set())
+        self._entries: dict[tuple[Version, str], FileEntry] = {}
+        self._opened: OpenedVersion | None = None
         # Files of this storage that are right by now, by their contents: others can be made of them without moving bytes.
         self._healed: dict[tuple[str, int], StoredFile] = {}
 
-    def expect(self, findings: Sequence[Finding]) -> None:
-        """Say what will have to be healed, so that who holds it is looked for once."""
-        wanted: set[tuple[str, int]] = set()
-        for item in findings:
-            entry = self._entry(item)
-            if entry is not None:
-                wanted.add((entry.digest, entry.size))
-        self._holders = Holders(self._places, wanted)
+    def expect(self, findings: Sequence[Finding]) -> int:
+        """Say what will have to be healed, so that who holds it is looked for once; the bytes of those files."""
+        for version in dict.fromkeys(item.version for item in findings if item.version):
+            with suppress(HoistError):
+                manifest = Manifest.parse(self._storage.read_manifest(version))
+                mine = [item for item in findings if item.version == version and item.part == "file"]
+                named = {item.path: manifest.by_path.get(item.path) for item in mine}
+                self._entries |= {(version, path): entry for path, entry in named.items() if entry}
+        self._holders = Holders(self._places, {(entry.digest, entry.size) for entry in self._entries.values()})
+        return sum(entry.size for entry in self._entries.values())
 
     def rank(self, item: Finding) -> tuple[int, bool, str]:
         """The order in which findings are healed."""
-        entry = self._entry(item)
+        entry = self._entries.get((item.version, item.path)) if item.version else None
         return _ORDER.get(item.part, 9), bool(entry and entry.link), item.what
 
     def heal(self, item: Finding) -> None:
@@ -138,8 +146,11 @@ class _Repair:
         self._healed[content] = file
 
     def _open(self, version: Version) -> OpenedVersion:
-        manifest = Manifest.parse(self._storage.read_manifest(version))
-        return OpenedVersion(AtRest(self._storage), version, manifest, self._place.engine)
+        """A version as it is now; its block table is read once for all of its files."""
+        data = self._storage.read_manifest(version)
+        if self._opened is None or (self._opened.version, self._opened.manifest.data) != (version, data):
+            self._opened = OpenedVersion(AtRest(self._storage), version, Manifest.parse(data), self._place.engine)
+        return self._opened
 
     def _healing(self, opened: OpenedVersion, entry: FileEntry, spans: Sequence[Span]) -> Healing:
         file = StoredFile(opened.version, entry)
@@ -147,8 +158,7 @@ class _Repair:
         return Healing(self._place, file, opened.blocks(entry.path), spans, holders)
 
     def _write(self, opened: OpenedVersion, entry: FileEntry, spans: Sequence[Span]) -> None:
-        file, healing = StoredFile(opened.version, entry), self._healing(opened, entry, spans)
-        self._progress.begin(f"restoring {file}", entry.size)
+        healing = self._healing(opened, entry, spans)
 
         def read_into(offset: int, buffer: memoryview) -> None:
             healing.read_into(offset, buffer)
@@ -157,7 +167,6 @@ class _Repair:
         self._storage.restore_file(
             opened.version, entry, read_into, lambda other: self._healing(opened, other, ()).read_into
         )
-        self._progress.end()
 
     def _wrong(self, file: StoredFile, source: Source, item: Finding) -> Sequence[Span] | None:
         """The ranges of a file that are wrong now; None if it is right, as far as the finding goes."""
@@ -176,16 +185,8 @@ class _Repair:
         return self._has_its_size(file) and not read_blocks(whole, self._place.engine, _silent)
 
     def _has_its_size(self, file: StoredFile) -> bool:
-        sizes = self._storage.stored_sizes(file.version)
+        sizes = self._storage.stored_sizes(file.version, file.entry.path)
         return sizes is None or sizes.get(file.entry.path) == file.entry.size
-
-    def _entry(self, item: Finding) -> FileEntry | None:
-        if item.part != "file" or item.version is None:
-            return None
-        try:
-            return Manifest.parse(self._storage.read_manifest(item.version)).by_path.get(item.path)
-        except HoistError:
-            return None
 
 
 def _silent(count: int) -> None:

@@ -334,9 +334,9 @@ class Storage(ABC):
         """What listings have left out so far because it could not be read, and why: a version, a tag, or somebody else's."""
         return {}
 
-    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+    def stored_sizes(self, version: Version, path: str = "") -> Mapping[str, int] | None:
         """What lies under a version's label by the storage's own word, files that no manifest names too: the size in bytes
-        by path. None where that cannot be told without reading."""
+        by path; with `path` only that one, if it is there. None where that cannot be told without reading."""
         return None
 
     def restore_file(

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -162,9 +163,15 @@ def _require(objects: Objects, version: Version, entry: FileEntry) -> None:
         raise Conflict(f"{version} in {objects.address} is another version by now: nothing of it is restored")
 
 
+@lru_cache(maxsize=2)
+def _parsed(data: bytes) -> Manifest:
+    """Of a version that lost all its files the same manifest is read again for each."""
+    return Manifest.parse(data)
+
+
 def _manifest(objects: Objects, version: Version) -> Manifest:
     try:
-        return Manifest.parse(objects.get(layout.manifest_key(version)).data)
+        return _parsed(objects.get(layout.manifest_key(version)).data)
     except FileNotFound:
         raise _gone(objects, version) from None
 

@@ -169,7 +169,11 @@ class TreeStorage(Storage):
     def collect(self, leftover: Leftover, older_than: float) -> bool:
         return collect_leftover(self.objects, leftover, older_than)
 
-    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+    def stored_sizes(self, version: Version, path: str = "") -> Mapping[str, int] | None:
+        if path:
+            with suppress(FileNotFound):
+                return {path: self.objects.head(layout.file_key(version, path)).size}
+            return {}
         folder = layout.file_key(version, "")
         return {info.key.removeprefix(folder): info.size for info in self.objects.list(folder)}
 

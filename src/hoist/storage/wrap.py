@@ -11,6 +11,7 @@ from threading import Lock
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import Pack, PackIndex
+from hoist.model.reference import Reference
 from hoist.storage.base import Content, Leftover, Neighbours, OnBytes, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.moves import ANY, TagMove, Whatever
 from hoist.storage.seen import Seen
@@ -62,6 +63,11 @@ class Wrapper(Storage):
     def read_manifest(self, version: Version) -> bytes:
         self.before("read_manifest", 0)
         return self.inner.read_manifest(version)
+
+    def resolve(self, reference: Reference) -> tuple[Version, Manifest]:
+        """As the wrapped storage does: several as one look for versions and tags in each at once."""
+        self.before("read_manifest", 0)
+        return self.inner.resolve(reference)
 
     def read_blob(self, version: Version, digest: str, size: int) -> bytes:
         self.before("read_blob", size)
@@ -134,9 +140,9 @@ class Wrapper(Storage):
     def unlisted(self) -> Mapping[Version, str]:
         return self.inner.unlisted()
 
-    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+    def stored_sizes(self, version: Version, path: str = "") -> Mapping[str, int] | None:
         self.before("stored_sizes", 0)
-        return self.inner.stored_sizes(version)
+        return self.inner.stored_sizes(version, path)
 
     def restore_file(
         self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None

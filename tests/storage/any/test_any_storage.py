@@ -44,6 +44,15 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
         each.be_well()
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent is found out sooner, for tests whose members are all silent or well."""
+    monkeypatch.setattr("hoist.storage.any.asking.UNKNOWN_SECONDS", 0.4)
+    monkeypatch.setattr("hoist.storage.any.member.UNKNOWN_SECONDS", 0.4)
+    monkeypatch.setattr("hoist.storage.any.usual.LEAST_SECONDS", 0.4)
+    monkeypatch.setattr("hoist.storage.any.breaker.FIRST_REST_SECONDS", 0.2)
+
+
 def read(storage: AnyStorage) -> bytes:
     return read_file(storage, V1, ONE.entries[FILE])
 
@@ -107,7 +116,7 @@ def test_all_are_lost(pair: Pair) -> None:
     assert read(storage) == DATA
 
 
-def test_a_member_that_hangs_holds_neither_the_reader_nor_its_memory(tmp_path: Path) -> None:
+def test_a_member_that_hangs_holds_neither_the_reader_nor_its_memory(hurried: None, tmp_path: Path) -> None:
     eu, us = (member(name, ("m/one:v1", ONE), folder=tmp_path) for name in ("eu", "us"))
     storage = any_of([eu, us])
     for _ in range(8):
@@ -125,13 +134,13 @@ def test_a_member_that_hangs_holds_neither_the_reader_nor_its_memory(tmp_path: P
     assert not any(buffer[: len(DATA)])
 
 
-def test_what_hangs_for_ever_keeps_few_threads(tmp_path: Path) -> None:
+def test_what_hangs_for_ever_keeps_few_threads(hurried: None, tmp_path: Path) -> None:
     eu, us = (member(name, ("m/one:v1", ONE), folder=tmp_path) for name in ("eu", "us"))
     storage = any_of([eu, us])
     for _ in range(8):
         assert read(storage) == DATA
     eu.hang()
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + 1.5
     while time.monotonic() < end:
         assert read(storage) == DATA
     hanging = [each for each in threading.enumerate() if each.name.startswith("hoist-any-eu")]
@@ -141,7 +150,7 @@ def test_what_hangs_for_ever_keeps_few_threads(tmp_path: Path) -> None:
     eu.be_well()
 
 
-def test_a_silent_member_does_not_hold_what_is_small(pair: Pair) -> None:
+def test_a_silent_member_does_not_hold_what_is_small(hurried: None, pair: Pair) -> None:
     storage, eu, _ = pair
     eu.hang()
     found, manifest = storage.resolve(ref("m/one:v1"))
@@ -253,7 +262,7 @@ def test_lists_are_of_all_that_answer_and_say_who_does_not(tmp_path: Path) -> No
         list(storage.versions())
 
 
-def test_a_list_does_not_wait_for_who_is_silent(tmp_path: Path) -> None:
+def test_a_list_does_not_wait_for_who_is_silent(hurried: None, tmp_path: Path) -> None:
     eu, us = (member(name, ("m/one:v1", ONE), folder=tmp_path) for name in ("eu", "us"))
     storage = any_of([eu, us])
     us.hang()
@@ -262,12 +271,12 @@ def test_a_list_does_not_wait_for_who_is_silent(tmp_path: Path) -> None:
     us.be_well()
 
 
-def test_a_list_that_takes_long_is_waited_for(tmp_path: Path) -> None:
+def test_a_list_that_takes_long_is_waited_for(hurried: None, tmp_path: Path) -> None:
     eu, us = (member(name, ("m/one:v1", ONE), folder=tmp_path) for name in ("eu", "us"))
     storage = any_of([eu, us])
     us.only = frozenset(["versions"])
     us.hang()
-    threading.Timer(2.5, us.be_well).start()
+    threading.Timer(1.0, us.be_well).start()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(storage.versions()) == [V1]

@@ -28,6 +28,13 @@ def test_a_larger_read_may_take_longer_by_as_much() -> None:
     assert learned(*[(1 << 20, 1.0)] * 5).too_long(16 << 20) == 64.0
 
 
+def test_once_is_enough_where_it_is_out_of_all_proportion() -> None:
+    usual = learned(*[(8 << 20, 0.1)] * 8)
+    assert not usual.out_of_all_proportion(8 << 20, 1.5)
+    assert usual.out_of_all_proportion(8 << 20, 1.7)
+    assert not learned().out_of_all_proportion(8 << 20, 100.0)
+
+
 def test_where_all_has_become_slow_more_time_is_given() -> None:
     usual = learned(*[(8 << 20, 0.1)] * 64)
     before = usual.too_long(8 << 20)

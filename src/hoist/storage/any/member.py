@@ -260,8 +260,9 @@ class Member:
             else:
                 self._read_apart(storage, read, buffer, patience)
         except Late as late:
-            self._reads.took(len(buffer), time.monotonic() - began)
-            self.lost(late, at_once=late.silent)
+            took = time.monotonic() - began
+            self.lost(late, at_once=late.silent or self._reads.out_of_all_proportion(len(buffer), took))
+            self._reads.took(len(buffer), took)
             raise
         except (Cancelled, UsageError):
             raise

@@ -9,7 +9,7 @@ from threading import Lock
 _FEW = 4
 _SAMPLES = 64
 _KEPT_FOR = 8
-_FACTOR = 4.0
+_FACTOR, _LOST_FACTOR = 4.0, 16.0
 LEAST_SECONDS = 1.0
 
 
@@ -36,10 +36,20 @@ class Usual:
     def too_long(self, size: int) -> float | None:
         """What is far beyond the usual for that size, at least a second; None while little is known."""
         with self._lock:
-            if len(self._samples) < _FEW:
-                return None
-            if size not in self._answers:
-                # A larger one may take longer by as much; a smaller one may take as long.
-                times = sorted(seconds * max(1.0, size / max(1, known)) for known, seconds in self._samples)
-                self._answers[size] = max(LEAST_SECONDS, _FACTOR * times[len(times) // 2])
-            return self._answers[size]
+            usual = self._median(size)
+        return None if usual is None else max(LEAST_SECONDS, _FACTOR * usual)
+
+    def out_of_all_proportion(self, size: int, seconds: float) -> bool:
+        """Whether that is so much more than the usual that once is enough."""
+        with self._lock:
+            usual = self._median(size)
+        return usual is not None and seconds > _LOST_FACTOR * usual
+
+    def _median(self, size: int) -> float | None:
+        if len(self._samples) < _FEW:
+            return None
+        if size not in self._answers:
+            # A larger one may take longer by as much; a smaller one may take as long.
+            times = sorted(seconds * max(1.0, size / max(1, known)) for known, seconds in self._samples)
+            self._answers[size] = times[len(times) // 2]
+        return self._answers[size]

@@ -78,9 +78,11 @@ class ImageReader(Storage):
         check_digest(self.address, version, held.digest, digest)
         put_signature(self.repositories, image, version, data)
 
-    def stored_sizes(self, version: Version) -> Mapping[str, int] | None:
+    def stored_sizes(self, version: Version, path: str = "") -> Mapping[str, int] | None:
         image, held = self._look(version)
-        return stored_sizes(image, image.documents(held))
+        documents = image.documents(held)
+        wanted = [documents.manifest.by_path.get(path)] if path else documents.manifest.files
+        return stored_sizes(image, documents, [entry for entry in wanted if entry])
 
     def restore_file(
         self, version: Version, entry: FileEntry, content: Content, neighbours: Neighbours | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hoist.errors import Conflict, StorageUnsupported
 from hoist.model.image.contents import PlacedFile, PlacedLayer
@@ -14,11 +14,11 @@ from hoist.storage.image.opened import Image, VersionDocuments
 from hoist.storage.image.sending import stream
 
 
-def stored_sizes(image: Image, documents: VersionDocuments) -> Mapping[str, int]:
-    """The files whose layers are there, each with its size, or what is left of it; by a look at each layer, not into it."""
+def stored_sizes(image: Image, documents: VersionDocuments, files: Iterable[FileEntry]) -> Mapping[str, int]:
+    """The files whose layers are there, each with its size, or what is left of it: a look at each layer, not into it."""
     layers: dict[str, int | None] = {}
     found: dict[str, int] = {}
-    for entry in documents.manifest.files:
+    for entry in files:
         placed, file = documents.find(entry)
         layer = image.layer(placed.diff_id)
         if layer.digest not in layers:
