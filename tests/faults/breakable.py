@@ -24,7 +24,8 @@ from hoist.testing.servers.fault_kinds import Exchange, Refusal
 from places import small_file_system
 
 KILLED, FROZEN, FULL, READ_ONLY, SLOW = "killed", "frozen", "full", "read-only", "slow"
-DISK_BYTES = 512 << 20
+# A registry keeps the blobs of versions that were removed. Memory is taken as files come.
+DISK_BYTES = 2 << 30
 _SLACK_BYTES = 256 << 10
 _BUSY_SECONDS = 1.0
 _LATE_SECONDS = 0.04
