@@ -7,6 +7,7 @@ on file systems of their own, which can be full or read-only. A plugin's materia
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -62,6 +63,7 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._said = ""
 
     def fill(self) -> bool:
         """Leave next to no room."""
@@ -75,15 +77,18 @@ class Disk:
 
     def mend(self) -> None:
         """Room and permission again."""
-        assert self._remount(f"rw,size={DISK_BYTES}")
+        assert self._remount(f"rw,size={DISK_BYTES}"), self._said
 
     def _remount(self, options: str) -> bool:
         until = time.monotonic() + _BUSY_SECONDS
         words = ["mount", "-o", f"remount,{options}", str(self.folder)]
-        while subprocess.run(words, check=False, capture_output=True).returncode:
+        while True:
+            ended = subprocess.run(words, check=False, capture_output=True, text=True)
+            self._said = ended.stderr
+            if not ended.returncode:
+                return True
             if time.monotonic() > until:
                 return False
-        return True
 
 
 class Directory(Region):
@@ -107,12 +112,14 @@ class Directory(Region):
     def strike(self, kind: str) -> bool:
         if kind == KILLED:
             self.unmount()
+            # What was written there when it was away before.
+            for item in self._folder.iterdir():
+                shutil.rmtree(item, ignore_errors=True)
             return True
         return self._disk.fill() if kind == FULL else self._disk.make_read_only()
 
     def mend(self) -> None:
         if not self._folder.is_mount():
-            subprocess.run(["rm", "-rf", "--", *map(str, self._folder.iterdir())], check=True)
             self._mount()
         self._disk.mend()
 

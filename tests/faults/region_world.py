@@ -59,6 +59,7 @@ class World:
     storages: dict[str, Storage] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     number: int = 1
+    left: str = ""
     large: dict[str, bytes] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     was_unmounted: bool = False
@@ -86,8 +87,10 @@ class World:
 
     def publish(self, names: Sequence[str], *, large: bool, tag: bool) -> tuple[str, str]:
         """A new version in some regions, with the tag on it if `tag`; its label and its digest."""
+        # A test that has failed leaves one behind.
+        self.forget(self.left)
         self.number += 1
-        label = f"v{self.number}"
+        self.left = label = f"v{self.number}"
         folder = write_files(self.user.home / label, files_of(self.number, large=large))
         for name in names:
             digest = publish_version(
@@ -105,12 +108,13 @@ class World:
 
     def forget(self, label: str) -> None:
         """Make all regions as they were before this version."""
-        for storage in self.storages.values():
+        for storage in self.storages.values() if label else ():
             storage.set_tag(Tag(MODEL, TAG, "v1", self.kept[f"{MODEL}:v1"]))
             try:
                 remove_reference(storage, Reference(MODEL, label=label))
             except VersionNotFound:
                 continue
+        self.left = ""
 
     def fill_large(self) -> None:
         """A version in all regions that takes a while to load; once."""

@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.matrix, pytest.mark.filterwarnings("ignore::hoist.erro
 FAULTS = 3 if ONE_IN == 1 else 1
 # A moment may come when the command has just ended: then it is tried again.
 TRIES = 3 * FAULTS
-CONFLICT = 4
+CONFLICT, UNAVAILABLE = 4, 6
+PATIENCE_SECONDS = 300.0
 ONE_IN_LARGE = 4
 SERVED = (KILLED, FROZEN, FULL, READ_ONLY, SLOW)
 STRUCK = {"eu": SERVED, "us": SERVED, "reg": SERVED, "nas": (KILLED, FULL, READ_ONLY), COMMAND: (KILLED, FROZEN)}
@@ -100,10 +101,11 @@ def in_step_at_last(world: World, words: list[str], ended: list[Ended], trial: T
     assert all(said_why(each) for each in ended), ended
     for name in trial.names:
         world.look(name)
-    again = world.user.tries(*words)
+    patient = world.user.with_env(HOIST_RETRY_SECONDS="10")
+    again = patient.tries(*words)
     if again.code == CONFLICT and "--replace-unfinished" in again.error and world.was_unmounted:
         # What went to the folder below the mount point came back without its claim, or the claim without it.
-        again = world.user.tries(*words, "--replace-unfinished")
+        again = patient.tries(*words, "--replace-unfinished")
     assert again.code == 0, (trial, ended, again)
     for name in trial.names:
         seen = world.look(name)
@@ -187,3 +189,26 @@ def test_loads_from_several(world: World, table: Table, where: str, kind: str, t
         assert number % 2 or files_below(out) == world.large
         if table.struck_of("load", where, kind) >= wanted:
             return
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("verb", "where"), [("sync", "us"), ("sync", "reg"), ("copy", "us"), ("copy", "reg")])
+def test_one_that_is_frozen_for_good_holds_nobody_back(world: World, verb: str, where: str) -> None:
+    """Nor is it waited for without an end: it is given up, and the others have got all."""
+    other = "reg" if where == "us" else "us"
+    label, digest = world.publish(["nas"], large=True, tag=True)
+    copying = ["copy", f"nas//{MODEL}:{label}", where, other, "--tag", TAG, "--quiet"]
+    words = copying if verb == "copy" else ["sync", world.plan("nas", [where, other]), "--quiet"]
+    region = world.regions[where]
+    assert region.strike(FROZEN)
+    try:
+        ended = world.user.zygote.start(world.user.home, world.user.env, *words).end(0, PATIENCE_SECONDS)
+    finally:
+        region.mend()
+    assert ended.code == UNAVAILABLE, ended
+    assert said_why(ended), ended
+    assert world.look(other).tags[f"{MODEL}:{TAG}"] == digest
+    assert f"{MODEL}:{label}" not in world.look(where).versions
+    world.user.run(*words)
+    assert world.look(where).tags[f"{MODEL}:{TAG}"] == digest
+    world.forget(label)

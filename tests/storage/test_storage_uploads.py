@@ -16,7 +16,7 @@ from hoist.errors import (
     StorageUnavailable,
     StorageUnsupported,
 )
-from hoist.storage.answers import refusal
+from hoist.storage.answers import ServerFailed, refusal
 from hoist.storage.journal import Journal
 from hoist.storage.multipart import Echo, Multipart
 from hoist.storage.presign import Presigner, credential_source
@@ -158,7 +158,7 @@ def test_keys_that_cannot_be_had_are_no_secret() -> None:
         (403, "SignatureDoesNotMatch", PermissionDenied),
         (400, "RequestTimeout", StorageUnavailable),
         (503, "SlowDown", StorageUnavailable),
-        (500, "", StorageUnavailable),
+        (500, "", ServerFailed),
         (501, "NotImplemented", StorageUnsupported),
         (301, "PermanentRedirect", PermissionDenied),
         (400, "EntityTooSmall", HoistError),

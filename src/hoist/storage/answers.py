@@ -42,6 +42,10 @@ class Relayed(StorageUnavailable):
     """An accelerator says that the origin behind it is busy: asking the origin itself would only make it busier."""
 
 
+class ServerFailed(StorageUnavailable):
+    """The server has answered, and says that it failed."""
+
+
 class Broken(StorageUnavailable):
     """The server ended a body before its end."""
 
@@ -91,7 +95,9 @@ def refusal(
     if status == 416:
         return Damaged(f"{what} is shorter than its manifest says ({said})")
     if status in _BUSY or code in _PASSING:
-        kind = Relayed if status in _THROTTLED and header(ORIGIN_STATUS) else StorageUnavailable
+        kind: type[StorageUnavailable] = ServerFailed if status == 500 else StorageUnavailable
+        if status in _THROTTLED and header(ORIGIN_STATUS):
+            kind = Relayed
         busy = kind(f"{what}: the server is busy or failing ({said})")
         busy.retry_after = pause(header("retry-after"))
         return busy

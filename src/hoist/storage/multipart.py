@@ -24,10 +24,6 @@ MOST_PARTS = 10_000
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class ServerFailed(StorageUnavailable):
-    """The server has answered, and says that it failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class SentPart:
     """A part that a server has: its size in bytes, its ETag, and when it came (seconds since the epoch)."""
@@ -147,12 +143,7 @@ class Multipart:
         url = self._sign(method, key, query, headers or {}, what)
         answer = self._wire.exchange(method, url, headers or {}, body, size, what)
         if answer.status >= 300:
-            error = refusal(answer.status, answer.reason, answer.body[:4096], what, answer.headers.get)
-            if answer.status == 500 and isinstance(error, StorageUnavailable):
-                failed = ServerFailed(str(error))
-                failed.retry_after = error.retry_after
-                raise failed
-            raise error
+            raise refusal(answer.status, answer.reason, answer.body[:4096], what, answer.headers.get)
         if code_of(answer.body[:4096]) and b"<Error>" in answer.body[:4096]:
             # A store may begin to answer before it knows how a completion or a copy ends.
             raise StorageUnavailable(f"{what}: the server failed after it had begun ({code_of(answer.body[:4096])})")

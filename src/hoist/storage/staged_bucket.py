@@ -8,8 +8,9 @@ from pathlib import Path
 from threading import Lock
 
 from hoist.errors import Conflict, FileNotFound, HoistError, StorageUnavailable, StorageUnsupported
+from hoist.storage.answers import ServerFailed
 from hoist.storage.journal import Journal
-from hoist.storage.multipart import MOST_PARTS, SMALLEST_PART, Multipart, SentPart, ServerFailed
+from hoist.storage.multipart import MOST_PARTS, SMALLEST_PART, Multipart, SentPart
 from hoist.storage.objects import Unfinished
 from hoist.storage.staging import BeginAnew, Body, Part, PartLimits, Staged
 

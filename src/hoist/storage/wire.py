@@ -13,8 +13,9 @@ from hoist.storage.staging import Body
 
 # A slice of a body that the network takes nothing of for so long is lost.
 _SEND_SECONDS = 30.0
-# A store may work for long on what it was sent whole, such as the completion of a large upload.
+# A store may work for long on what it was sent whole, such as the completion of a large upload; on a question, not so long.
 _ANSWER_SECONDS = 300.0
+_ASKED_SECONDS = 60.0
 _MOST_ANSWER_BYTES = 16 << 20
 
 
@@ -99,7 +100,7 @@ def _exchange(
     except (BrokenPipeError, ConnectionResetError):
         # A server may refuse before it has read all: its answer says why.
         cut_short = True
-    connection.sock.settimeout(_ANSWER_SECONDS)
+    connection.sock.settimeout(_ASKED_SECONDS if method in ("GET", "HEAD") else _ANSWER_SECONDS)
     response = connection.getresponse()
     got = {name.lower(): value for name, value in response.getheaders()}
     data = response.read(most)

@@ -349,3 +349,37 @@ def test_no_message_has_an_upload_state(
         assert "_state" not in str(failed.value)
     for note in (tmp_path / "uploads").iterdir():
         assert note.stat().st_mode & 0o077 == 0
+
+
+class LostSession:
+    """A registry that fails at every chunk of its first upload but the first one."""
+
+    def __init__(self, origin: ServerOrigin) -> None:
+        self._origin = origin
+        self._first = ""
+        self.chunks = 0
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        session = target.partition("?")[0].rpartition("/")[2]
+        if method == "PATCH":
+            self._first = self._first or session
+        if session == self._first and method in ("PATCH", "PUT"):
+            self.chunks += 1
+            if self.chunks > 1:
+                return Answer(500, {"content-type": "application/json"}, b'{"errors":[{"code":"UNKNOWN"}]}')
+        return self._origin.answer(method, target, headers, body)
+
+    def close(self) -> None:
+        self._origin.close()
+
+
+def test_an_upload_that_the_registry_has_lost_is_begun_anew_by_the_next_run(
+    docker_registry: DockerRegistry, open_registry_at: OpenRegistry, repository: str
+) -> None:
+    origin = LostSession(ServerOrigin(docker_registry.endpoint))
+    with FaultServer(origin) as front:
+        with pytest.raises(StorageUnavailable, match="500 UNKNOWN"):
+            put(open_registry_at(front.endpoint, retry_seconds=0.5), repository, BIG, resume="x")
+        digest = put(open_registry_at(front.endpoint), repository, BIG, resume="x")
+        assert origin.chunks > 2
+        assert stream(open_registry_at(front.endpoint), repository, digest, len(BIG)) == BIG

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 from urllib.parse import quote
 
 from hoist.errors import Damaged, HoistError, StorageUnavailable
+from hoist.storage.answers import ServerFailed
 from hoist.storage.base import OnBytes
 from hoist.storage.journal import Journal
 from hoist.storage.oci.auth import delete, push
@@ -26,6 +29,8 @@ CHUNK_BYTES = 64 << 20
 WHOLE_BYTES = 4 << 20
 # How often a blob is begun anew, when its session is lost again and again.
 _MOST_SESSIONS = 10
+_MOST_FAILURES = 3
+Result = TypeVar("Result")
 _OCTETS = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _DONE = (200, 201, 202, 204)
@@ -65,7 +70,8 @@ class Upload:
         self._session = journal.upload or ""
         self._offset = 0
         # Whether the registry has to say first how far it has come.
-        self._unsure = bool(self._session)
+        self._unsure = self._resumed = bool(self._session)
+        self._failures = 0
         self._in_one = size <= WHOLE_BYTES
 
     def run(self) -> str:
@@ -76,7 +82,7 @@ class Upload:
                     digest = self._send_in_one() if self._in_one else self._send_chunks()
                     self._journal.forget()
                     return digest
-                self._session, self._offset, self._unsure = "", 0, False
+                self._session, self._offset, self._unsure, self._resumed = "", 0, False, False
         except Exception:
             self._give_up()
             raise
@@ -86,8 +92,22 @@ class Upload:
         if not self._session:
             self._client.patiently(self._begin)
         while self._offset < self._size:
-            self._client.patiently(self._send_chunk)
+            self._patiently(self._send_chunk)
         return self._finish()
+
+    def _patiently(self, action: Callable[[], Result]) -> Result:
+        """As the client's; an earlier run's session at which the registry fails again and again is lost."""
+
+        def attempt() -> Result:
+            try:
+                return action()
+            except ServerFailed:
+                self._failures += 1
+                if self._resumed and self._failures >= _MOST_FAILURES:
+                    raise _Lost from None
+                raise
+
+        return self._client.patiently(attempt)
 
     def _send_in_one(self) -> str:
         self._client.patiently(self._begin)
@@ -168,7 +188,7 @@ class Upload:
                 size=size,
             )
 
-        answer = self._client.patiently(action)
+        answer = self._patiently(action)
         if answer is not None and answer.status not in _DONE:
             self._not_finished(answer, digest)
         return digest
