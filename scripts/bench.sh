@@ -59,6 +59,17 @@ nfs=benchmarks/records/$day-nfs.jsonl
 rm -f "$nfs"
 echo "== nfs: hoist bench nfs"
 "$hoist" bench nfs --repeat "${REPEAT:-5}" --record "$nfs" ${FOLDER:+--folder "$FOLDER"} || touch "$nfs"
+
+# Regions: copies beside rclone, a sync of what is in step already, a load whose region is lost in the middle.
+regions=()
+for verb in copy sync failover; do
+  record=benchmarks/records/$day-$verb.jsonl
+  rm -f "$record"
+  echo "== $verb: hoist bench $verb"
+  "$hoist" bench "$verb" --repeat "${REPEAT:-3}" --record "$record" ${FOLDER:+--folder "$FOLDER"}
+  regions+=("$record")
+done
+
 # A served function: switching back, sharing, its own cost, its health while it loads, a crowd; and the ten models through it.
 function=benchmarks/records/$day-function.jsonl
 functions=benchmarks/records/$day-switch-function.jsonl
@@ -66,7 +77,8 @@ rm -f "$function"
 echo "== function: hoist bench function"
 "$hoist" bench function --repeat "${REPEAT:-3}" --record "$function" ${FOLDER:+--folder "$FOLDER"}
 run function --function --scale 0.25 --repeat 3
-"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" "$fleet" "$nfs" "$function" "$functions" --markdown benchmarks/targets.md
+"$hoist" bench targets "$suite" "$mount" "$image" "$accelerator" "$herd" "$fleet" "$nfs" "$function" "$functions" \
+  "${regions[@]}" --markdown benchmarks/targets.md
 "$hoist" bench profile --markdown benchmarks/profile.md ${FOLDER:+--folder "$FOLDER"}
 
 # A checkpoint at its real size, 1.99 GiB, from a directory and from each S3 server.

@@ -24,7 +24,7 @@ from hoist.testing.servers import (
 from zygote import Zygote
 
 pytest_plugins = ["sharing"]
-# Of every table of faults, one row in so many is tried: CI says 3, which takes other rows of one table than of the next.
+# Of every table of faults, one row in so many is tried: CI says 5, which takes other rows of one table than of the next.
 ONE_IN = int(os.environ.get("HOIST_TEST_ONE_IN", "1"))
 
 

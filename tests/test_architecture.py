@@ -40,7 +40,7 @@ LAYERS = (
     ("verbs",),
     ("testing",),
     ("bench", "checkup", "integrations"),
-    ("advise", "auditing"),
+    ("advise", "audit"),
     ("report", "deploy"),
     ("cli",),
 )

@@ -17,7 +17,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hoist.advise.verb import advice
-    from hoist.auditing.run import audit
+    from hoist.audit.run import audit
     from hoist.checkup.run import doctor
     from hoist.errors import HoistError
     from hoist.tensors.checkpoint import load_checkpoint
@@ -56,7 +56,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "advice": "hoist.advise.verb",
-    "audit": "hoist.auditing.run",
+    "audit": "hoist.audit.run",
     "doctor": "hoist.checkup.run",
     "HoistError": "hoist.errors",
     "load_checkpoint": "hoist.tensors.checkpoint",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from hoist.auditing.finding import Audit, Finding, Looked
+    from hoist.audit.finding import Audit, Finding, Looked
 
 GROUP = "keep in step"
 # Of one kind in one storage; --json has all.
@@ -58,7 +58,7 @@ def add_to(root: Root) -> None:
 
 def run_audit(args: Namespace) -> int:
     """Audit; 1 if something is left that counts."""
-    from hoist.auditing.run import DEFAULT_SAMPLE, audit
+    from hoist.audit.run import DEFAULT_SAMPLE, audit
     from hoist.cli.progress import make_reporter
 
     sample = "whole" if args.whole else "none" if args.no_bytes else args.sample or DEFAULT_SAMPLE

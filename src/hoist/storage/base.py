@@ -9,167 +9,35 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest, digest_of
-from hoist.model.packs import Pack, PackIndex
 from hoist.model.reference import Reference
 from hoist.storage.moves import ANY, TagMove, Whatever
-from hoist.storage.staging import Staged, Staging
+from hoist.storage.publishing import Content, Neighbours, OnBytes, Publication
+from hoist.storage.staging import Staging
+from hoist.storage.values import Leftover, StoredFile, Tag, Traits, Version
 
 if TYPE_CHECKING:
     from hoist.storage.seen import Seen
 
-OnBytes = Callable[[int], None]
-"""Told of bytes that have been moved (and, when reading, verified), from any thread."""
-Content = Callable[[int, memoryview], None]
-"""Fills memory with a file's bytes from an offset."""
-Neighbours = Callable[[FileEntry], Content]
-"""The same of other files of the version."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """A model's name and the label of one of its versions."""
-
-    name: str
-    label: str
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.label}"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of a version, as `read_into` wants it."""
-
-    version: Version
-    entry: FileEntry
-
-    def __str__(self) -> str:
-        return f"{self.version}/{self.entry.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A movable name for a version; `digest` is the manifest's when the tag was set. A damaged tag has no `label`."""
-
-    name: str
-    tag: str
-    label: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What the reading engine should know of a storage.
-
-    `request_bytes`: how much one request should ask for. `connections`: how many requests at once usually serve it
-    well, to begin with; `most_connections`: how many to try, if more bring more. `packs`: each request is dear, so that
-    small files are packed when they are published. `gives_up`: a read heeds `storage/limits.py`, or never waits for
-    anything but this machine.
-    """
-
-    request_bytes: int = 8 << 20
-    connections: int = 8
-    most_connections: int = 16
-    packs: bool = False
-    gives_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Something that a killed publish or removal has left. `kind`: `publish` (an unfinished version's claim, files and
-    documents), `upload` (a file on its way, seen by nobody), `document` or `marker` (of a version that is not there;
-    also packs that no version names)."""
-
-    kind: str
-    name: str
-    size: int
-    modified: float
-    token: str = ""
-
-
-_NO_PACKS = "this storage keeps no packs of small files: publish without --pack-below"
-
-
-class Publication(ABC):
-    """One version on its way into a storage; nobody sees it before `commit`.
-
-    It may be given up at any point: running the same publish again goes on where it stopped. Several threads may put
-    different files at once.
-    """
-
-    def expect(self, entries: Sequence[FileEntry]) -> None:
-        """Which files there will be, told before the first is put, so that those that belong together lie together; digests
-        may be empty. Sources have to stay until `commit` then. Only who puts a hundred large files and more has to tell."""
-        return
-
-    @abstractmethod
-    def has(self, entry: FileEntry) -> bool:
-        """Whether an earlier run of this same publish has put the whole file already."""
-
-    @abstractmethod
-    def adopt(self, entry: FileEntry) -> bool:
-        """Copy the file inside the storage from a version that holds the same digest; False if there is none."""
-
-    @abstractmethod
-    def put_file(self, entry: FileEntry, source: Path, on_bytes: OnBytes) -> bool:
-        """Store `source` as the file; `on_bytes` is told of bytes sent. Atomic: a killed put leaves no file.
-
-        False if the storage turned out to have its bytes, and nothing was sent.
-        """
-
-    def put_content(self, entry: FileEntry, content: Content, on_bytes: OnBytes) -> bool:
-        """As `put_file`, of what `content` gives: verified bytes, asked for in order. Several may be asked for again.
-
-        It must stay usable until `commit`, where `expect` was told. Raises what `content` does.
-        """
-        from hoist.storage.spooled import put_spooled
-
-        return put_spooled(self, entry, content, on_bytes)
-
-    def link(self, entry: FileEntry) -> bool:
-        """Lay the symbolic link that the file was; False where it has to be put as a file."""
-        return False
-
-    def place(self, entry: FileEntry, staged: Staged) -> bool:
-        """Make a staged file the version's file; False if it is gone meanwhile, and has to be put. See Staging."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def put_blob(self, data: bytes) -> None:
-        """Store a small document (config, block table) under its digest."""
-
-    def put_data(self, entry: FileEntry, data: bytes | memoryview) -> None:
-        """Store a small file from memory, atomically. Asked only by who makes packs."""
-        raise StorageUnsupported(_NO_PACKS)
-
-    def has_pack(self, pack: Pack) -> bool:
-        """Whether an earlier run of this same publish has put the pack."""
-        return False
-
-    def adopt_pack(self, pack: Pack) -> bool:
-        """Copy the pack inside the storage from a version that has it; False if there is none."""
-        return False
-
-    def put_pack(self, pack: Pack, data: bytes | memoryview) -> None:
-        """Store a pack, atomically. Raises StorageUnsupported where a storage has no place for packs."""
-        raise StorageUnsupported(_NO_PACKS)
-
-    def put_packs(self, index: PackIndex) -> None:
-        """Store the pack index, after its packs."""
-        raise StorageUnsupported(_NO_PACKS)
-
-    @abstractmethod
-    def commit(self, manifest: Manifest) -> None:
-        """Make the version exist. Raises Conflict if another one took its label first."""
+__all__ = [
+    "Content",
+    "Leftover",
+    "Neighbours",
+    "OnBytes",
+    "Publication",
+    "Storage",
+    "StoredFile",
+    "Tag",
+    "Traits",
+    "Version",
+]
 
 
 class Storage(ABC):
