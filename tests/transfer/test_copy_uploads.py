@@ -8,12 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hoist.config import EngineConfig, StorageConfig
 from hoist.errors import StorageUnavailable
 from hoist.progress import Progress
-from hoist.testing.servers import Answer, FaultServer, RadosgwServer, ServerOrigin
+from hoist.storage import open_storage
+from hoist.storage.base import Storage
+from hoist.storage.wrap import Wrapper
+from hoist.testing.servers import Answer, DockerRegistry, FaultServer, RadosgwServer, ServerOrigin
 from hoist.transfer.copy import Options, copy_version
 from hoist.transfer.verify import verify_version
-from makers import memory_storage, noise, opened, publish, write_files
+from makers import V1, memory_storage, noise, opened, publish, write_files
 from storage_fixtures import OpenOn
 
 pytest_plugins = ["storage_fixtures"]
@@ -64,4 +68,34 @@ def test_an_upload_that_the_store_has_lost_is_begun_anew_by_the_next_run(
         (second,) = copy_version(opened(source), [target], Options(uploads=options.uploads), Progress())
         assert second.error is None
         assert len(origin.uploads) == 2
+        assert not verify_version(opened(target), Progress()).damaged
+
+
+class LostForAMoment(Wrapper):
+    """A source whose second and third reads fail."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.reads = 0
+
+    def before(self, operation: str, size: int) -> None:
+        if operation == "read_into":
+            self.reads += 1
+            if self.reads in (2, 3):
+                raise StorageUnavailable("lost for a moment")
+
+
+def test_a_registry_gets_a_file_whose_source_was_lost_for_a_moment(
+    docker_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """The engine gives up at once here: who sends the file asks it again for what has failed."""
+    source = memory_storage()
+    publish(write_files(tmp_path / "src", {"w.bin": noise(40 * MIB, 1)}), source)
+    lost = LostForAMoment(source)
+    url = f"oci://{docker_registry.host}/lost-{tmp_path.name.replace('_', '-').lower()}"
+    with open_storage(StorageConfig("reg", url), {"HOME": str(tmp_path)}) as target:
+        found = opened(lost, V1, EngineConfig(retry_seconds=0.0))
+        (done,) = copy_version(found, [target], Options(retry_seconds=5.0), Progress())
+        assert done.error is None
+        assert lost.reads > 3
         assert not verify_version(opened(target), Progress()).damaged

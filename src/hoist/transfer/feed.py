@@ -202,11 +202,19 @@ class Reading:
             self._views, self._rest, self._at = self.views(offset), memoryview(b""), offset
         while buffer:
             if not self._rest:
-                self._rest = next(self._views)
+                self._rest = self._following(self._views)
             count = min(len(buffer), len(self._rest))
             buffer[:count] = self._rest[:count]
             buffer, self._rest = buffer[count:], self._rest[count:]
             self._at += count
+
+    def _following(self, views: Generator[memoryview]) -> memoryview:
+        try:
+            return next(views)
+        except BaseException:
+            # What has raised once gives nothing more: who tries again begins anew.
+            self._views = None
+            raise
 
     def whole(self) -> memoryview | None:
         """All of the range where one piece holds it, valid until this is closed. Raises what `Piece.wait` does."""
