@@ -67,6 +67,7 @@ print(json.dumps(found | {{"files": listed[0].files, "size": listed[0].size}}))
     [(10_000, 100_000_000, 64 * MIB), (1, 10**12, 32 * MIB)],
     ids=["10,000 files", "one file"],
 )
+@pytest.mark.long
 def test_a_terabyte_s_paperwork_is_read_in_little_memory(files: int, size: int, most: int) -> None:
     found = json.loads(finish(run_python(_READ.format(files=files, size=size))))
     assert (found["files"], found["size"]) == (files, files * size)

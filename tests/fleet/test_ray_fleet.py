@@ -26,6 +26,8 @@ from hoist.testing.servers.nginx import NginxBucket
 from hoist.testing.servers.ports import free_port
 from hoist.verbs import warm
 
+pytestmark = pytest.mark.long
+
 NODES, EACH = 3, 4
 PARTS = {"a.safetensors": 24, "b.safetensors": 8}
 

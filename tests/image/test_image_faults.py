@@ -145,6 +145,7 @@ def test_what_passes_is_survived(sick: Sick) -> None:
     assert codes.count(0) >= len(codes) // 2
 
 
+@pytest.mark.long
 def test_what_stays_ends_in_an_error(sick: Sick) -> None:
     """One kind of request never comes right."""
     user, before = sick.user, len(sick.ended)

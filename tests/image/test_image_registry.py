@@ -216,6 +216,7 @@ build([sys.argv[1]], sys.argv[2], progress=Killer())
             assert sum(map(len, slices)) == layer["size"]
 
 
+@pytest.mark.long
 def test_memory_is_bounded_whatever_the_size(tmp_path: Path, where: str) -> None:
     """512 MiB of weights, small files and a base of 64 MiB that passes through."""
     source = tmp_path / "source"

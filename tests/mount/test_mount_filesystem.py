@@ -120,6 +120,7 @@ def test_a_version_that_was_published_anew_is_another(storage: TreeStorage) -> N
     assert (new.size, new.ino == old.ino) == (5, False)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_files_are_listed_without_asking_the_storage() -> None:
     storage = memory_storage()
     manifest, config, table = big_version(100_000)

@@ -151,6 +151,7 @@ def test_new_versions_and_moved_tags_show_up(mount: Mount) -> None:
         wait_for(lambda: not (models / "v1").exists(), 5)
 
 
+@pytest.mark.long
 def test_a_version_of_a_hundred_thousand_files(mount: Mount) -> None:
     mount.options = ("--metrics", "0")
     manifest, config, table = big_version(100_000)

@@ -83,6 +83,7 @@ class TestAccelerated(StorageConformance):
         return opened
 
 
+@pytest.mark.long
 class TestMoto(StorageConformance):
     examples = 2
 

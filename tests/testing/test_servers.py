@@ -114,6 +114,7 @@ def test_nginx_is_a_public_bucket(nginx_server: NginxServer) -> None:
     assert bytes(obstore.get(store, ".hidden/key with space").bytes()) == b"0123456789"
 
 
+@pytest.mark.long
 def test_radosgw_keeps_data_in_a_file(radosgw_server: RadosgwServer, tmp_path: Path) -> None:
     # Beside the session's: two clusters run at once.
     with RadosgwServer(tmp_path / "cluster", store="bluestore", size_bytes=2 << 30) as server:
