@@ -11,7 +11,7 @@ import pytest
 from range_server import DATA, SECRET, Server
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnavailable
-from hoist.storage.answers import Broken
+from hoist.storage.answers import Broken, ServerFailed
 from hoist.storage.patience import Patience
 from hoist.storage.ranges import RangeClient
 
@@ -103,7 +103,7 @@ def test_first_and_last_bytes(read: Read, manner: str) -> None:
         ("307", PermissionDenied),
         ("408", StorageUnavailable),
         ("429", StorageUnavailable),
-        ("500", StorageUnavailable),
+        ("500", ServerFailed),
         ("503", StorageUnavailable),
         ("504", StorageUnavailable),
         ("418", HoistError),

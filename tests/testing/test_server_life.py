@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import obstore
@@ -49,15 +50,23 @@ def test_objects_outlive_a_kill() -> None:
 def test_frozen_it_does_not_run(server: LocalServer) -> None:
     server.freeze()
     own = server.pids[1:]
-    assert {_state(pid) for pid in own} == {"T"}
+    _wait_until(lambda: {_state(pid) for pid in own} == {"T"})
     server.thaw()
-    assert "T" not in {_state(pid) for pid in own}
+    _wait_until(lambda: "T" not in {_state(pid) for pid in own})
     server.check()
 
 
 def test_a_cluster_cannot_be_started_again() -> None:
     with pytest.raises(LocalError, match="cannot be started again"):
         RadosgwServer().restart()
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    """A signal is acted upon when its process has its turn."""
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def _state(pid: int) -> str:
