@@ -11,7 +11,6 @@ import pytest
 
 from hoist.config import StorageConfig
 from hoist.storage import open_storage
-from hoist.storage.any.storage import AnyStorage
 from hoist.storage.base import Storage
 from hoist.storage.wrap import Counting, Faulty, Latency, Throttled
 from hoist.testing.conformance import StorageConformance
@@ -29,10 +28,6 @@ def open_memory() -> Storage:
 def open_layout(root: Path) -> Storage:
     root.mkdir()
     return open_storage(StorageConfig("images", f"oci-layout://{quote(str(root))}"), {})
-
-
-def open_any(*members: Storage) -> Storage:
-    return AnyStorage("models", [(member.address, lambda member=member: member) for member in members])  # type: ignore[misc]
 
 
 class TestDirectory(StorageConformance):
@@ -163,27 +158,3 @@ class TestFaultless(StorageConformance):
     @pytest.fixture
     def storage(self) -> Storage:
         return Faulty(open_memory())
-
-
-class TestAnyOfDirectoryAndMemory(StorageConformance):
-    """Writes go to the directory, and all else asks both."""
-
-    examples = 5
-    restores = False
-
-    @pytest.fixture
-    def storage(self, tmp_path: Path) -> Iterator[Storage]:
-        (tmp_path / "root").mkdir()
-        members = (StorageConfig("nas", str(tmp_path / "root")), StorageConfig("mem", f"memory://{uuid4().hex}"))
-        with open_storage(StorageConfig("models", "any://nas,mem", "any", members=members), {}) as opened:
-            yield opened
-
-
-class TestAnyOfBucketAndDirectory(StorageConformance):
-    examples = 2
-    restores = False
-
-    @pytest.fixture
-    def storage(self, radosgw_server: RadosgwServer, open_on: OpenOn, tmp_path: Path) -> Storage:
-        (tmp_path / "root").mkdir()
-        return open_any(open_on(radosgw_server), open_storage(StorageConfig("nas", str(tmp_path / "root")), {}))
