@@ -209,14 +209,14 @@ def _some(lines: list[str]) -> list[str]:
 
 
 def _print_problems(result: SyncResult) -> None:
-    lines = [f"{result.source}: {result.error}"] if result.error else []
+    lines = [_named(result.source, str(result.error))] if result.error else []
     for target in result.targets:
-        named = [
-            f"{target.storage}: {problem.what}: {problem.error}"
-            if problem.what
-            else f"{target.storage}: {problem.error}"
-            for problem in target.problems
-        ]
-        lines += _some(named)
+        texts = [f"{each.what}: {each.error}" if each.what else str(each.error) for each in target.problems]
+        lines += _some([_named(target.storage, text) for text in texts])
     for line in lines:
         print(printable(f"hoist: error: {line}"), file=sys.stderr)
+
+
+def _named(storage: str, problem: str) -> str:
+    """What went wrong with a storage; many an error begins with its name already."""
+    return problem if problem.startswith(f"{storage}:") else f"{storage}: {problem}"
