@@ -72,6 +72,16 @@ def test_stop_ends_it_early(stored: TreeStorage) -> None:
     assert nobody_is_left()
 
 
+def test_what_is_stopped_before_it_begins_reads_nothing(stored: TreeStorage) -> None:
+    # So short that it would be over before the caller's thread looks at `stop` for the first time.
+    counting, stop = Counting(stored), Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        read_file(counting, stop=stop)
+    assert "read_into" not in counting.calls
+    assert nobody_is_left()
+
+
 def test_stop_ends_the_waiting_between_tries(stored: TreeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hoist.retry._FIRST_WAIT", 10.0)
     failing = Faulty(stored, fail=1.0, only=frozenset({"read_into"}))

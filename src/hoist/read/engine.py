@@ -61,7 +61,7 @@ class Engine:
         on_damage: OnDamage | None = None,
         stop: Event | None = None,
     ) -> None:
-        """Carry out all jobs. Setting `stop`, or Ctrl-C, ends it early.
+        """Carry out all jobs. Setting `stop`, or Ctrl-C, ends it early; where it is set before, no job is carried out.
 
         With `on_damage`, a damaged range is told to it and not committed, and reading goes on.
 
@@ -139,6 +139,9 @@ class _Run:
     def _worker(self) -> None:
         try:
             while not self._stop.is_set():
+                # Asked here too: a short load is over before the caller's thread looks again.
+                if self._outer.is_set():
+                    raise Cancelled("the read was cancelled")
                 with self._lock:
                     job = next(self._jobs, None)
                 if job is None:
