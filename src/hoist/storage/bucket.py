@@ -25,7 +25,7 @@ from hoist.storage import layout
 from hoist.storage.accelerated import Accelerated
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.multipart import Multipart
-from hoist.storage.objects import ObjectInfo, Stamped, Unfinished
+from hoist.storage.objects import ObjectInfo, Stamped, Unfinished, exists
 from hoist.storage.posix import changed, open_source
 from hoist.storage.ranges import RangeClient
 from hoist.storage.staged_bucket import USUAL_PART, StagedUpload, drop_upload, open_uploads
@@ -122,7 +122,7 @@ class BucketObjects:
 
     def create(self, key: str, data: bytes) -> bool:
         if not self.conditional():
-            if self._exists(key):
+            if exists(self, key):
                 return False
             self.put(key, data)
             return True
@@ -137,7 +137,7 @@ class BucketObjects:
         if expected is None:
             return self.create(key, data)
         if not self.conditional():
-            if not self._exists(key) or self.get(key).stamp != expected:
+            if not exists(self, key) or self.get(key).stamp != expected:
                 return False
             self.put(key, data)
             return True
@@ -260,13 +260,6 @@ class BucketObjects:
                 obstore.put(self.store, key, data, use_multipart=False, mode={"e_tag": tag})
             except (exceptions.PreconditionError, FileNotFoundError):
                 return False
-        return True
-
-    def _exists(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except FileNotFound:
-            return False
         return True
 
     def url(self, key: str, *, fresh: bool = False) -> str:

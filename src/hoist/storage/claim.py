@@ -11,7 +11,7 @@ from hoist.errors import Conflict, FileNotFound, StorageUnavailable
 from hoist.model.manifest import digest_of
 from hoist.storage import layout
 from hoist.storage.base import Version
-from hoist.storage.objects import Objects
+from hoist.storage.objects import Objects, exists
 
 # Between its last look at the claim and its manifest a publisher makes two requests.
 _SEAL_SECONDS = 60
@@ -65,7 +65,7 @@ class Claimant:
         """Whether a version or a claim has the label; Conflict where `begin` would refuse any content."""
         held = self.held()
         leftovers = held is None and any(True for _ in self._objects.list(self._folder))
-        if self._exists(layout.manifest_key(self._version)):
+        if exists(self._objects, layout.manifest_key(self._version)):
             return True
         self._refuse_nesting()
         if leftovers and not replace:
@@ -218,7 +218,7 @@ class Claimant:
     def _refuse_nesting(self) -> None:
         for outer in layout.enclosing_versions(self._version):
             for key in (layout.manifest_key(outer), layout.claim_key(outer)):
-                if self._exists(key):
+                if exists(self._objects, key):
                     raise Conflict(f"{self._version} would lie inside the folder of {outer}: choose another name")
         inside = f"{self._version.name}/{self._version.label}/"
         for info in self._objects.list(layout.VERSIONS + inside):
@@ -228,13 +228,6 @@ class Claimant:
         for info in self._objects.list(layout.CLAIMS + inside):
             inner = layout.version_of_tail(info.key.removeprefix(layout.CLAIMS))
             raise Conflict(f"the folder of {self._version} would hold {inner}, which is being published")
-
-    def _exists(self, key: str) -> bool:
-        try:
-            self._objects.head(key)
-        except FileNotFound:
-            return False
-        return True
 
     def _strangers(self) -> Conflict:
         return Conflict(

@@ -15,7 +15,7 @@ from hoist.model.packs import PackIndex
 from hoist.storage import layout
 from hoist.storage.base import Leftover, Version
 from hoist.storage.claim import Claimant
-from hoist.storage.objects import ObjectInfo, Objects, Unfinished
+from hoist.storage.objects import ObjectInfo, Objects, Unfinished, exists
 
 # What holds a label while its leftovers are deleted: no content has this digest.
 _COLLECTOR = "collect"
@@ -52,7 +52,7 @@ def collect_leftover(objects: Objects, leftover: Leftover, older_than: float) ->
     if leftover.kind == "marker":
         _, _, tail = leftover.name.removeprefix(layout.FILES).partition("/")
         version = layout.version_of_tail(tail)
-        if version and _exists(objects, layout.manifest_key(version)):
+        if version and exists(objects, layout.manifest_key(version)):
             return False
         objects.delete([leftover.name])
         return True
@@ -151,11 +151,3 @@ def _markers(objects: Objects, committed: Iterable[Version]) -> Iterator[Leftove
 
 def _leftover(kind: str, info: ObjectInfo) -> Leftover:
     return Leftover(kind, info.key, info.size, info.modified)
-
-
-def _exists(objects: Objects, key: str) -> bool:
-    try:
-        objects.head(key)
-    except FileNotFound:
-        return False
-    return True

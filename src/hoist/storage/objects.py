@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hoist.errors import FileNotFound
 from hoist.storage.base import OnBytes, Traits
 from hoist.storage.staging import Staged
 
@@ -114,3 +115,12 @@ class Objects(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+
+
+def exists(objects: Objects, key: str) -> bool:
+    """Whether there is an object of that key. Raises what `head` does, but for FileNotFound."""
+    try:
+        objects.head(key)
+    except FileNotFound:
+        return False
+    return True

@@ -24,7 +24,7 @@ from hoist.retry import retrying
 from hoist.storage import layout
 from hoist.storage.base import Content, Version
 from hoist.storage.claim import Claimant
-from hoist.storage.objects import Objects
+from hoist.storage.objects import Objects, exists
 from hoist.storage.staging import BeginAnew, Part, Staged
 
 _SLICE_BYTES = 8 << 20
@@ -189,7 +189,7 @@ def _settle(objects: Objects, version: Version, entry: FileEntry, key: str) -> N
         for wait in (*_WAITS, None):
             if claimant.seize(0.0):
                 try:
-                    if not _exists(objects, layout.manifest_key(version)):
+                    if not exists(objects, layout.manifest_key(version)):
                         objects.delete([key])
                 finally:
                     claimant.drop()
@@ -198,11 +198,3 @@ def _settle(objects: Objects, version: Version, entry: FileEntry, key: str) -> N
             if wait is not None:
                 time.sleep(wait)
         raise
-
-
-def _exists(objects: Objects, key: str) -> bool:
-    try:
-        objects.head(key)
-    except FileNotFound:
-        return False
-    return True

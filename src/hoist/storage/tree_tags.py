@@ -15,7 +15,7 @@ from hoist.storage import layout
 from hoist.storage.base import Tag, Version
 from hoist.storage.claim import parse_document
 from hoist.storage.moves import TagMove, Whatever, check_before, move_of, read_moves
-from hoist.storage.objects import Objects
+from hoist.storage.objects import Objects, exists
 from hoist.storage.removal import require_version
 
 _TAGS_AT_ONCE = 2 * SMALL_AT_ONCE
@@ -69,7 +69,7 @@ class TreeTags:
 
     def set(self, tag: Tag, before: Tag | Whatever | None, note: str) -> None:
         """See Storage.set_tag."""
-        if self._exists(layout.manifest_key(Version(tag.name, tag.tag))):
+        if exists(self._objects, layout.manifest_key(Version(tag.name, tag.tag))):
             raise Conflict(f"{tag.name}:{tag.tag} is a version in {self._where}: a tag needs another name")
         version = Version(tag.name, tag.label)
         held = self.held(tag.name, tag.tag)
@@ -106,7 +106,8 @@ class TreeTags:
                 if held is None or held.tag.label != version.label:
                     continue
                 key, last = layout.tag_key(name, tag), held.moves[-1] if held.moves else None
-                if last and last.before_label and self._exists(layout.manifest_key(Version(name, last.before_label))):
+                before = layout.manifest_key(Version(name, last.before_label)) if last and last.before_label else ""
+                if last and before and exists(self._objects, before):
                     data = layout.tag_document(last.before_label, last.before_digest, held.moves[:-1])
                     self._objects.swap(key, data, held.stamp)
                 else:
@@ -120,10 +121,3 @@ class TreeTags:
         now = self.held(tag.name, tag.tag)
         if now is None or now.data != data:
             raise Conflict(f"tag {tag.name}:{tag.tag} was moved by somebody else just now: look, then tag again")
-
-    def _exists(self, key: str) -> bool:
-        try:
-            self._objects.head(key)
-        except FileNotFound:
-            return False
-        return True
