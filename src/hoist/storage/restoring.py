@@ -8,7 +8,6 @@ right one, and two who restore at once do the same. One that is killed leaves th
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from uuid import uuid4
 
-from hoist.errors import Conflict, FileNotFound, HoistError, InvalidManifest, LocalError, StorageUnavailable
+from hoist.errors import Conflict, FileNotFound, HoistError, InvalidManifest, StorageUnavailable
 from hoist.model.manifest import FileEntry, Manifest, digest_of
 from hoist.parallel import for_each
 from hoist.retry import retrying
@@ -143,18 +142,11 @@ def _drop(staged: Staged) -> None:
 
 def _spool(objects: Objects, version: Version, entry: FileEntry, content: Content) -> None:
     """By way of a temporary file, where nothing can be sent that nobody sees."""
-    memory = memoryview(bytearray(_SLICE_BYTES))
-    try:
-        with tempfile.NamedTemporaryFile(prefix="hoist-", buffering=0) as file:
-            for begin in range(0, entry.size, _SLICE_BYTES):
-                view = memory[: min(_SLICE_BYTES, entry.size - begin)]
-                content(begin, view)
-                while view:
-                    view = view[file.write(view) :]
-            _require(objects, version, entry)
-            objects.put_file(layout.file_key(version, entry.path), Path(file.name), entry.size, lambda count: None)
-    except OSError as error:
-        raise LocalError(f"a temporary file: {error.strerror or error}; set TMPDIR to a folder with room") from None
+    from hoist.storage.spooled import spooled
+
+    with spooled(entry.size, content) as source:
+        _require(objects, version, entry)
+        objects.put_file(layout.file_key(version, entry.path), source, entry.size, lambda count: None)
 
 
 def _require(objects: Objects, version: Version, entry: FileEntry) -> None:
