@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from hoist.errors import Conflict, Damaged, FileNotFound, HoistError, InvalidReference
 from hoist.model.image.descriptor import Descriptor
 from hoist.model.image.documents import MANIFEST_TYPE, ImageManifest, parse_image
-from hoist.model.manifest import digest_of
 from hoist.model.reference import is_label
 from hoist.storage.moves import TagMove, read_moves, write_moves
-from hoist.storage.oci.repositories import Repositories, slices
+from hoist.storage.oci.manifests import EMPTY_CONFIG, EMPTY_TYPE
+from hoist.storage.oci.repositories import Repositories, put_small
 
 SUFFIX = "-history"
 ARTIFACT_TYPE = "application/vnd.hoist.tag-history.v1+json"
 _MOVES = "dev.hoist.tag.moves"
 _TAG = "dev.hoist.tag"
-_EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +63,7 @@ def write_history(place: Repositories, repository: str, tag: str, moves: Sequenc
     """Write down the moves of a tag, in the place of those that were."""
     if not _has_room(tag):
         return
-    empty = Descriptor(digest_of(_EMPTY), len(_EMPTY), _EMPTY_TYPE)
-    place.put_blob(repository, empty.digest, empty.size, lambda offset: slices(_EMPTY, offset), lambda count: None)
+    empty = Descriptor(put_small(place, repository, EMPTY_CONFIG), len(EMPTY_CONFIG), EMPTY_TYPE)
     notes = ((_TAG, tag), (_MOVES, json.dumps(write_moves(moves), sort_keys=True)))
     data = ImageManifest(empty, (empty,), notes, artifact_type=ARTIFACT_TYPE).to_bytes()
     place.put_manifest(repository, tag + SUFFIX, data, MANIFEST_TYPE)

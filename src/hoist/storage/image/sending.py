@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from hoist.errors import HoistError, LocalError
 from hoist.model.image.layers import Layer
-from hoist.model.manifest import digest_of, digest_of_pieces
+from hoist.model.manifest import digest_of_pieces
 from hoist.storage.base import Content as FileContent
 from hoist.storage.base import OnBytes
-from hoist.storage.oci.repositories import SLICE_BYTES, Repositories, slices
+from hoist.storage.oci.repositories import SLICE_BYTES, Repositories, put_small, slices
 from hoist.storage.posix import changed, fill, open_source
 
 Content = Callable[[str, int, memoryview], None]
@@ -60,10 +60,7 @@ class Sender:
 
     def put(self, data: bytes) -> str:
         """Store a small blob; its digest."""
-        digest = digest_of(data)
-        return self._repositories.put_blob(
-            self._repository, digest, len(data), lambda offset: slices(data, offset), lambda count: None
-        )
+        return put_small(self._repositories, self._repository, data)
 
     def put_manifest(self, tag: str, data: bytes, media_type: str) -> None:
         """Make the image exist."""

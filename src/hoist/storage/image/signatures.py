@@ -9,21 +9,20 @@ from itertools import islice
 
 from hoist.errors import Damaged, FileNotFound
 from hoist.model.image.descriptor import Descriptor
-from hoist.model.image.documents import MANIFEST_TYPE
-from hoist.model.manifest import canonical, digest_of
+from hoist.model.image.documents import MANIFEST_TYPE, ImageManifest
+from hoist.model.manifest import digest_of
 from hoist.signing.bundle import MEDIA_TYPE, MOST_SIGNATURE_BYTES, parse_bundle
 from hoist.signing.statement import PREDICATE_TYPE
 from hoist.storage.base import Version
 from hoist.storage.image.opened import Image
 from hoist.storage.oci.index import annotations_of
-from hoist.storage.oci.manifests import EMPTY_CONFIG
+from hoist.storage.oci.manifests import EMPTY_CONFIG, EMPTY_TYPE
 from hoist.storage.oci.referrers import list_referrer, unlist_referrers
-from hoist.storage.oci.repositories import Repositories, slices
+from hoist.storage.oci.repositories import Repositories, put_small
 
 # An image may hold several versions: of which one it is, by whom, and the digest of the bundle, so that no manifest has to
 # be read for it.
 _VERSION, _SIGNER, _BUNDLE = "dev.hoist.version", "dev.hoist.signer", "dev.hoist.bundle"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _MOST_SIGNATURES = 64
 
 
@@ -40,30 +39,22 @@ def read_signatures(place: Repositories, image: Image, version: Version, hints: 
 def put_signature(place: Repositories, image: Image, version: Version, data: bytes) -> None:
     """See Storage.add_signature."""
     bundle = parse_bundle(data)
-    for blob in (data, EMPTY_CONFIG):
-        place.put_blob(image.repository, digest_of(blob), len(blob), lambda at, blob=blob: slices(blob, at), _nothing)  # type: ignore[misc]
+    layer = Descriptor(put_small(place, image.repository, data), len(data), MEDIA_TYPE)
+    empty = Descriptor(put_small(place, image.repository, EMPTY_CONFIG), len(EMPTY_CONFIG), EMPTY_TYPE)
     notes = {
         "dev.sigstore.bundle.content": "dsse-envelope",
         "dev.sigstore.bundle.predicateType": PREDICATE_TYPE,
         _VERSION: str(version),
         _SIGNER: bundle.signer,
-        _BUNDLE: digest_of(data),
+        _BUNDLE: layer.digest,
     }
-    subject = image.document
-    document = canonical(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "artifactType": MEDIA_TYPE,
-            "config": _descriptor(EMPTY_CONFIG, _EMPTY_TYPE),
-            "layers": [_descriptor(data, MEDIA_TYPE)],
-            "subject": _descriptor(subject.data, subject.media_type),
-            "annotations": notes,
-        }
-    )
+    told = tuple(sorted(notes.items()))
+    signed = image.document
+    subject = Descriptor(signed.digest, len(signed.data), signed.media_type)
+    document = ImageManifest(empty, (layer,), told, artifact_type=MEDIA_TYPE, subject=subject).to_bytes()
     digest = digest_of(document)
     place.put_manifest(image.repository, digest, document, MANIFEST_TYPE)
-    made = Descriptor(digest, len(document), MANIFEST_TYPE, tuple(sorted(notes.items())), MEDIA_TYPE)
+    made = Descriptor(digest, len(document), MANIFEST_TYPE, told, MEDIA_TYPE)
     list_referrer(place, image.repository, subject.digest, made)
 
 
@@ -96,11 +87,3 @@ def _annotations(place: Repositories, repository: str, digest: str) -> dict[str,
         return annotations_of(json.loads(place.manifest(repository, digest).data))
     except (FileNotFound, Damaged, ValueError, RecursionError, AttributeError):
         return {}
-
-
-def _descriptor(data: bytes, media_type: str) -> dict[str, object]:
-    return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
-
-
-def _nothing(count: int) -> None:
-    """Nobody wants to know how much of a signature was sent."""

@@ -31,6 +31,7 @@ _ACCEPTED = ", ".join(
 _NO_TAG_DELETION = (400, 405, 501)
 _ENABLE = "allow it there (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true, and garbage-collect frees the space)"
 EMPTY_CONFIG = b"{}"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 # How often a registry that refuses a manifest is asked whether it really lacks what it says it lacks.
 _MOST_LOOKS = 8
 Result = TypeVar("Result")
@@ -214,7 +215,7 @@ def _descriptor(item: object) -> Descriptor | None:
 def _nobody(config: str) -> bytes:
     """A manifest that nothing else names."""
     # The image specification wants one layer at least: the empty one that it has for this.
-    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": len(EMPTY_CONFIG)}
+    empty = {"mediaType": EMPTY_TYPE, "digest": config, "size": len(EMPTY_CONFIG)}
     return json.dumps(
         {
             "schemaVersion": 2,

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from hoist.errors import Damaged, FileNotFound, HoistError, PermissionDenied, StorageUnsupported
-from hoist.model.manifest import digest_of
 from hoist.storage.base import OnBytes
 from hoist.storage.journal import Journal
 from hoist.storage.oci.auth import CATALOG, Authorizer, delete, pull, push
@@ -19,7 +18,7 @@ from hoist.storage.oci.digests import digest_like
 from hoist.storage.oci.docker_config import Login
 from hoist.storage.oci.manifests import EMPTY_CONFIG, Manifests, twice
 from hoist.storage.oci.notes import Notes
-from hoist.storage.oci.repositories import Chunks, Descriptor, Document
+from hoist.storage.oci.repositories import Chunks, Descriptor, Document, put_small
 from hoist.storage.oci.uploads import CHUNK_BYTES, Upload
 from hoist.storage.ranges import RangeClient
 from hoist.storage.wire import Answer, Wire
@@ -210,10 +209,7 @@ class Registry:
         return answer.body
 
     def _put_empty_config(self, repository: str) -> str:
-        digest = digest_of(EMPTY_CONFIG)
-        return self.put_blob(
-            repository, digest, len(EMPTY_CONFIG), lambda at: iter([memoryview(EMPTY_CONFIG)[at:]]), lambda count: None
-        )
+        return put_small(self, repository, EMPTY_CONFIG)
 
 
 def _texts(found: Any) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hoist.model.image.descriptor import Descriptor
+from hoist.model.manifest import digest_of
 from hoist.storage.base import OnBytes
 
 __all__ = ["MAX_MANIFEST_BYTES", "Chunks", "Descriptor", "Document", "Repositories"]
@@ -115,3 +116,10 @@ class Repositories(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+
+
+def put_small(place: Repositories, repository: str, data: bytes) -> str:
+    """Store a small blob, and return its digest."""
+    return place.put_blob(
+        repository, digest_of(data), len(data), lambda offset: slices(data, offset), lambda count: None
+    )
