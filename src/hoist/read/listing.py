@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hoist.errors import HoistError, Unsigned
 from hoist.model.blocks import BlockTable, FileBlocks
 from hoist.model.manifest import Manifest
 from hoist.parallel import for_each
-from hoist.read.signed import signed_by
+from hoist.read.signed import known_signer
 from hoist.read.version import OpenedVersion
 from hoist.storage.base import Storage, Version
+
+if TYPE_CHECKING:
+    from hoist.signing.trust import Trusted
 
 _AT_ONCE = 16
 
@@ -45,6 +49,9 @@ def list_versions(storage: Storage, name: str = "", signers: Sequence[str] = ())
     tags: dict[Version, list[str]] = {}
     for tag in storage.tags(name):
         tags.setdefault(Version(tag.name, tag.label), []).append(tag.tag)
+    versions = list(storage.versions(name))
+    # Keys are read once, and not for each version.
+    groups = _trusted(required) if required and versions else []
 
     def read(version: Version) -> Listed:
         shown = tuple(tags.get(version, ()))
@@ -52,10 +59,10 @@ def list_versions(storage: Storage, name: str = "", signers: Sequence[str] = ())
             manifest = Manifest.parse(storage.read_manifest(version))
         except HoistError as error:
             return Listed(version, "", 0, 0, shown, str(error))
-        by = _signed_by(storage, version, manifest, required) if required else ""
+        by = _signed_by(storage, version, manifest, groups) if groups else ""
         return Listed(version, manifest.digest, manifest.size, len(manifest.files), shown, signed_by=by)
 
-    return for_each(read, storage.versions(name), _AT_ONCE)
+    return for_each(read, versions, _AT_ONCE)
 
 
 def sharing(opened: OpenedVersion, name: str = "") -> list[Shared]:
@@ -79,9 +86,15 @@ def sharing(opened: OpenedVersion, name: str = "") -> list[Shared]:
     return sorted(found, key=lambda shared: (-shared.shared_bytes, shared.version))
 
 
-def _signed_by(storage: Storage, version: Version, manifest: Manifest, required: Iterable[Sequence[str]]) -> str:
+def _trusted(groups: Iterable[Sequence[str]]) -> list[list[Trusted]]:
+    from hoist.signing.trust import trusted
+
+    return [trusted(names) for names in groups]
+
+
+def _signed_by(storage: Storage, version: Version, manifest: Manifest, groups: Iterable[Sequence[Trusted]]) -> str:
     try:
-        return ", ".join(dict.fromkeys(signed_by(storage, version, manifest, names) for names in required))
+        return ", ".join(dict.fromkeys(known_signer(storage, version, manifest, those) for those in groups))
     except Unsigned:
         return ""
 
