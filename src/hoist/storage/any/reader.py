@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from hoist.errors import (
     Damaged,
@@ -25,6 +26,8 @@ from hoist.storage.any.reading import Reading
 from hoist.storage.base import Storage, StoredFile, Tag, Version
 from hoist.storage.moves import TagMove
 from hoist.storage.seen import Seen
+
+Result = TypeVar("Result")
 
 _MOST_PINNED = 4096
 
@@ -92,44 +95,17 @@ class AnyReader(Storage):
         return [found[key] for key in sorted(found)]
 
     def find_tag(self, name: str, tag: str) -> Tag | None:
-        def find(storage: Storage) -> Tag:
-            found = storage.find_tag(name, tag)
-            if found is None:
-                raise VersionNotFound(f"{self.address} has no tag {name}:{tag}")
-            return found
-
-        try:
-            return self._asking.first(find, f"looking for the tag {name}:{tag}")[1]
-        except VersionNotFound:
-            return None
+        return self._first_with(lambda storage: storage.find_tag(name, tag), f"looking for the tag {name}:{tag}")
 
     def tag_moves(self, name: str, tag: str = "") -> Sequence[TagMove]:
-        def read(storage: Storage) -> Sequence[TagMove]:
-            found = storage.tag_moves(name, tag)
-            if not found:
-                raise VersionNotFound(f"{self.address} has no history of {name}")
-            return found
-
-        try:
-            return self._asking.first(read, f"reading the history of {name}")[1]
-        except VersionNotFound:
-            return ()
+        return self._first_with(lambda storage: storage.tag_moves(name, tag), f"reading the history of {name}") or ()
 
     def signatures(self, version: Version, hints: Collection[str] = ()) -> Sequence[bytes]:
         if not hints:
             answers = self._asking.everyone(lambda storage: _signatures(storage, version, ()), "looking for signatures")
             return list(dict.fromkeys(data for _, found in answers for data in found))
-
-        def read(storage: Storage) -> Sequence[bytes]:
-            found = storage.signatures(version, hints)
-            if not found:
-                raise VersionNotFound(f"{self.address} has no signature of {version}")
-            return found
-
-        try:
-            return self._asking.first(read, f"looking for signatures of {version}")[1]
-        except VersionNotFound:
-            return ()
+        what = f"looking for signatures of {version}"
+        return self._first_with(lambda storage: storage.signatures(version, hints), what) or ()
 
     def read_manifest(self, version: Version) -> bytes:
         def read(storage: Storage) -> bytes:
@@ -231,6 +207,20 @@ class AnyReader(Storage):
     def is_local(self, file: StoredFile) -> bool:
         member = self._nearest(file)
         return member is not None and member.is_here(file)
+
+    def _first_with(self, call: Callable[[Storage], Result | None], what: str) -> Result | None:
+        """What the first member says that has anything to say; None if none has."""
+
+        def ask(storage: Storage) -> Result:
+            found = call(storage)
+            if not found:
+                raise VersionNotFound(f"{self.address} has nothing of it")
+            return found
+
+        try:
+            return self._asking.first(ask, what)[1]
+        except VersionNotFound:
+            return None
 
     def _nearest(self, file: StoredFile) -> Member | None:
         """Who would be asked for the file now, if that is known and needs no other."""
