@@ -16,6 +16,8 @@ from hoist.testing.conformance import StorageConformance
 from hoist.testing.servers import RadosgwServer
 from storage_fixtures import OpenOn
 
+pytest_plugins = ["storage_fixtures"]
+
 
 def open_any(*members: Storage) -> Storage:
     return AnyStorage("models", [(member.address, lambda member=member: member) for member in members])  # type: ignore[misc]
