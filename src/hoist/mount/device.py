@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hoist.errors import Conflict, LocalError, PermissionDenied, StorageUnsupported
+from hoist.storage.mounts import mounts
 
 KIND = "fuse.hoist"
 _DEVICE = Path("/dev/fuse")
@@ -28,7 +29,6 @@ _BACKING = struct.Struct("=iIQ")
 _GIVEN = re.compile(r"/dev/fd/([0-9]{1,9})")
 HELPERS = ("fusermount3", "fusermount")
 _HELPER_SECONDS = 20
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -149,25 +149,16 @@ def unmount(point: Path, *, lazy: bool = False) -> None:
 
 def mounted_kind(point: Path) -> str | None:
     """The kind of file system mounted exactly there (the topmost); None if there is none."""
-    kind = None
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split(" ")
-        if len(fields) > 4 and _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4]) == str(point):
-            kind = right.split(" ")[0]
-    return kind
+    return next((mount.kind for mount in reversed(mounts()) if mount.point == str(point)), None)
 
 
 def file_system_of(folder: Path) -> str | None:
     """The kind of file system that a folder, or what is above it, lies on."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    device = folder.stat().st_dev
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        if left.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}":
-            return right.split(" ")[0]
-    return None
+    number = folder.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    return next((mount.kind for mount in mounts() if mount.device == device), None)
 
 
 def _is_dead(point: Path) -> bool:

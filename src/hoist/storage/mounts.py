@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,20 @@ class Mount:
 
 def mount_of(folder: Path, table: Path = _TABLE) -> Mount | None:
     """The mount that holds `folder`, which has no links in it; None where the kernel does not say."""
-    try:
-        # Only these part lines and fields there: a name may have any other space in it.
-        lines = table.read_text(errors="surrogateescape").split("\n")
-    except OSError:
-        return None
     found: Mount | None = None
-    for line in lines:
-        mount = _parse(line)
-        # Of several at one point the last one covers the others.
-        if mount and _holds(mount.point, str(folder)) and (found is None or len(mount.point) >= len(found.point)):
-            found = mount
+    with suppress(OSError):
+        for mount in mounts(table):
+            # Of several at one point the last one covers the others.
+            if _holds(mount.point, str(folder)) and (found is None or len(mount.point) >= len(found.point)):
+                found = mount
     return found
+
+
+def mounts(table: Path = _TABLE) -> list[Mount]:
+    """All mounts, in the kernel's order. Raises OSError."""
+    # Only these part lines and fields there: a name may have any other space in it.
+    lines = table.read_text(errors="surrogateescape").split("\n")
+    return [mount for line in lines if (mount := _parse(line))]
 
 
 def _parse(line: str) -> Mount | None:
