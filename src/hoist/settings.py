@@ -154,11 +154,9 @@ def parse_any(
         )
     if values.get("kind") not in (None, ANY):
         raise InvalidConfig(f"{label}: members are those of kind = {ANY!r}, not of {values['kind']!r}")
-    given = values.get("members")
-    names = given.split(",") if isinstance(given, str) else given
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+    names = _texts(values.get("members"))
+    if not names or not all(names):
         raise InvalidConfig(f'{label}: members must name storages, in order of preference: members = ["eu", "us"]')
-    names = [name.strip() for name in names]
     for name in names:
         if name == address or name in others:
             raise InvalidConfig(
@@ -177,12 +175,20 @@ def parse_any(
     return StorageConfig(address, f"{ANY}://{','.join(names)}", ANY, members=members, require_signature=signers)
 
 
-def _addresses(given: object, label: str) -> tuple[str, ...]:
-    """URLs of accelerators, from a list or a text with commas."""
+def _texts(given: object) -> list[str] | None:
+    """Texts without the spaces around them, from a list or from one text with commas; None for anything else."""
     texts = given.split(",") if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return [text.strip() for text in texts]
+
+
+def _addresses(given: object, label: str) -> tuple[str, ...]:
+    """URLs of accelerators, from a list or a text with commas."""
+    texts = _texts(given)
+    if texts is None:
         raise InvalidConfig(f"{label} must be a URL, or a list of them")
-    found = tuple(dict.fromkeys(text.strip().rstrip("/") for text in texts if text.strip()))
+    found = tuple(dict.fromkeys(text.rstrip("/") for text in texts if text))
     for url in found:
         if not _SERVER.fullmatch(url):
             raise InvalidConfig(f"{label}: write http://HOST:PORT or https://HOST:PORT, not {url.rpartition('@')[2]!r}")
@@ -196,12 +202,12 @@ def _keys_folder(table: Mapping[str, Any]) -> Path:
 
 def _signers(given: object, folder: Path, label: str) -> tuple[str, ...]:
     """Public keys and identities, from a list or a text with commas; a path in a file is relative to that file."""
-    texts = given.split(",") if isinstance(given, str) else given
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    texts = _texts(given)
+    if texts is None:
         raise InvalidConfig(
             f"{label}: require_signature must be the path of a public key, IDENTITY@ISSUER, or a list of them"
         )
-    found = [text.strip() for text in texts if text.strip()]
+    found = [text for text in texts if text]
     if not found:
         raise InvalidConfig(f"{label}: require_signature names nobody: leave it out where no signature is wanted")
     return tuple(
