@@ -18,6 +18,8 @@ ANY = "any"
 """The kind of a storage that is several others, by preference."""
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGT])I?)?B?")
 IS_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+IDENTITY = re.compile(r"(.+)@(https?://.+)", re.DOTALL)
+"""One who signs without a key: IDENTITY@ISSUER."""
 _SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 _MOST_JITTER = 60.0
@@ -211,7 +213,7 @@ def _signers(given: object, folder: Path, label: str) -> tuple[str, ...]:
     if not found:
         raise InvalidConfig(f"{label}: require_signature names nobody: leave it out where no signature is wanted")
     return tuple(
-        text if re.search("@https?://", text) else str(folder / local_path(text, f"{label}: require_signature"))
+        text if IDENTITY.fullmatch(text) else str(folder / local_path(text, f"{label}: require_signature"))
         for text in dict.fromkeys(found)
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Protocol
 
 from hoist.errors import Damaged, InvalidConfig, Unsigned
 from hoist.model.manifest import Manifest
+from hoist.settings import IDENTITY
 from hoist.signing.bundle import Bundle, parse_bundle
 from hoist.signing.keys import read_public_key
 from hoist.signing.statement import parse_statement, statement_of
-
-_IDENTITY = re.compile(r"(.+)@(https?://.+)", re.DOTALL)
 
 
 class Trusted(Protocol):
@@ -56,7 +54,7 @@ class Identity:
 
 def is_identity(text: str) -> bool:
     """Whether a text names an identity (`me@example.com@https://accounts.example.com`), and not a file."""
-    return bool(_IDENTITY.fullmatch(text))
+    return bool(IDENTITY.fullmatch(text))
 
 
 def trusted(texts: Sequence[str]) -> list[Trusted]:
@@ -65,7 +63,7 @@ def trusted(texts: Sequence[str]) -> list[Trusted]:
         raise InvalidConfig("nobody is named whose signature is wanted")
     found: list[Trusted] = []
     for text in texts:
-        named = _IDENTITY.fullmatch(text)
+        named = IDENTITY.fullmatch(text)
         found.append(Identity(named[1], named[2]) if named else read_public_key(Path(text)))
     return found
 
