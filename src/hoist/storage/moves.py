@@ -6,7 +6,7 @@ that people will read are shortened and made printable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from hoist.errors import Conflict
 from hoist.model.reference import is_digest, is_label
 
 if TYPE_CHECKING:
-    from hoist.storage.base import Tag
+    from hoist.storage.base import Tag, Version
 
 MOST_MOVES = 100
 """As many moves of one tag are kept, the last ones."""
@@ -65,6 +65,13 @@ def check_before(address: str, tag: Tag, before: Tag | Whatever | None, found: T
         return
     now = f"names {found.label} now" if found else "is gone"
     raise Conflict(f"the tag {tag.name}:{tag.tag} in {address} {now}: somebody else moved it; look, then move it again")
+
+
+def check_untagged(address: str, version: Version, tags: Iterable[Tag]) -> None:
+    """Raise Conflict, naming them, if the version has some of its model's tags."""
+    named = ", ".join(tag.tag for tag in tags if tag.label == version.label)
+    if named:
+        raise Conflict(f"{version} in {address} has the tags {named}: move or remove them first")
 
 
 def happened(moves: Sequence[TagMove], tag: Tag | None) -> list[TagMove]:

@@ -15,7 +15,7 @@ from hoist.storage import layout, restoring
 from hoist.storage.base import Content, Leftover, Neighbours, Publication, Storage, StoredFile, Tag, Version
 from hoist.storage.claim import Claimant
 from hoist.storage.leftovers import collect_leftover, find_leftovers
-from hoist.storage.moves import ANY, TagMove, Whatever
+from hoist.storage.moves import ANY, TagMove, Whatever, check_untagged
 from hoist.storage.objects import Objects
 from hoist.storage.publication import TreePublication
 from hoist.storage.removal import Removal
@@ -203,10 +203,7 @@ class TreeStorage(Storage):
             if not removal.announce():
                 break
             try:
-                named = [tag.tag for tag in self.tags(version.name) if tag.label == version.label]
-                if named:
-                    names = ", ".join(named)
-                    raise Conflict(f"{version} in {self.address} has the tags {names}: move or remove them first")
+                check_untagged(self.address, version, self.tags(version.name))
                 if removal.holds():
                     return
             except BaseException:

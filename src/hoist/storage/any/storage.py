@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hoist.errors import (
-    Conflict,
     HoistError,
     HoistWarning,
     StorageNotFound,
@@ -21,7 +20,7 @@ from hoist.storage.any.asking import said
 from hoist.storage.any.member import Member
 from hoist.storage.any.reader import AnyReader
 from hoist.storage.base import Leftover, Publication, Storage, Tag, Version
-from hoist.storage.moves import ANY, Whatever
+from hoist.storage.moves import ANY, Whatever, check_untagged
 from hoist.storage.staging import Staging
 
 # Between a member's number and its own token of a leftover.
@@ -109,9 +108,8 @@ class AnyStorage(AnyReader):
         self._everywhere(lambda storage: storage.remove_tag(name, tag), f"the tag {name}:{tag}")
 
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
-        tagged = [tag.tag for tag in self.tags(version.name) if tag.label == version.label] if unless_tagged else []
-        if tagged:
-            raise Conflict(f"{version} in {self.address} has tags: {', '.join(tagged)}: move or remove them first")
+        if unless_tagged:
+            check_untagged(self.address, version, self.tags(version.name))
         try:
             self._everywhere(lambda storage: storage.remove(version, unless_tagged=unless_tagged), str(version))
         finally:

@@ -27,7 +27,7 @@ from hoist.storage.image.publication import ImagePublication
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.sending import Sender
 from hoist.storage.image.signatures import drop_signatures, signatures_of
-from hoist.storage.moves import ANY, TagMove, Whatever, check_before, happened, move_of
+from hoist.storage.moves import ANY, TagMove, Whatever, check_before, check_untagged, happened, move_of
 from hoist.storage.oci.repositories import Repositories
 from hoist.storage.seen import Seen
 
@@ -144,9 +144,8 @@ class ImageStorage(ImageReader):
 
     def remove(self, version: Version, *, unless_tagged: bool = False) -> None:
         image, _ = self.look_up(version)
-        if unless_tagged and (named := [tag.tag for tag in self.tags(version.name) if tag.label == version.label]):
-            names = ", ".join(named)
-            raise Conflict(f"{version} in {self.address} has the tags {names}: move or remove them first")
+        if unless_tagged:
+            check_untagged(self.address, version, self.tags(version.name))
         repository = self.repository_of(version.name)
         signatures = signatures_of(self.repositories, image)
         try:
