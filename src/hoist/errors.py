@@ -32,6 +32,8 @@ The command line maps each branch to an exit code (`HoistError.exit_code`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class HoistWarning(UserWarning):
     """Something is worth knowing, and nothing failed: given to Python's `warnings`, in the same words as an error."""
@@ -169,3 +171,9 @@ class Cancelled(HoistError):
     """The caller stopped it."""
 
     exit_code = 130
+
+
+def common_exit_code(codes: Iterable[int]) -> int:
+    """The exit code of a command in which several things may have failed: 0 for none, theirs if all failed alike, else 1."""
+    found = set(codes)
+    return 0 if not found else found.pop() if len(found) == 1 else 1

@@ -49,6 +49,7 @@ def add_to(root: Root) -> None:
 def run_copy(args: Namespace) -> int:
     """Copy; the exit code is that of what failed, or 1 for several kinds of failures."""
     from hoist.cli.progress import make_reporter
+    from hoist.errors import common_exit_code
     from hoist.verbs import copy
 
     locations, storages = split_places(args.places)
@@ -70,8 +71,7 @@ def run_copy(args: Namespace) -> int:
         if each.error is not None:
             what = f"{each.version} to {each.storage}: {each.error}"
             print(printable(f"hoist: error: {what}"), file=sys.stderr)
-    codes = {each.error.exit_code for each in done if each.error is not None}
-    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+    return common_exit_code(each.error.exit_code for each in done if each.error is not None)
 
 
 def split_places(places: Sequence[str]) -> tuple[list[str], list[str]]:

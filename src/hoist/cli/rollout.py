@@ -158,7 +158,7 @@ def run_rollout(args: Namespace) -> int:
 def run_rollback(args: Namespace) -> int:
     """Go back; the exit code is that of what failed, or 1 for several kinds of failures."""
     from hoist.cli.rollout_text import Steps, back_document
-    from hoist.rollout.outcome import exit_code
+    from hoist.errors import common_exit_code
     from hoist.verbs import rollback
 
     told = Steps(lambda: None, silent=args.json)
@@ -166,13 +166,13 @@ def run_rollback(args: Namespace) -> int:
     if args.json:
         print_json({"name": args.name, "tag": args.tag, "regions": [back_document(each) for each in done]})
     _tell(f"{each.region}: {each.error}" for each in done if each.error is not None)
-    return exit_code(each.error for each in done)
+    return common_exit_code(each.error.exit_code for each in done if each.error is not None)
 
 
 def run_history(args: Namespace) -> int:
     """Show moves; the exit code is that of what failed, or 1 for several kinds of failures."""
     from hoist.cli.rollout_text import history_document, print_history
-    from hoist.rollout.outcome import exit_code
+    from hoist.errors import common_exit_code
     from hoist.verbs import history
 
     found = history(args.locations)
@@ -181,7 +181,7 @@ def run_history(args: Namespace) -> int:
     else:
         print_history(found)
     _tell(str(each.error) for each in found if each.error is not None)
-    return exit_code(each.error for each in found)
+    return common_exit_code(each.error.exit_code for each in found if each.error is not None)
 
 
 def _tell(messages: Any) -> None:

@@ -57,7 +57,7 @@ def add_to(root: Root) -> None:
 def run_sync(args: Namespace) -> int:
     """Run a plan; the exit code is that of what failed, or 1 for several kinds of failures."""
     from hoist.cli.progress import make_reporter
-    from hoist.errors import UsageError
+    from hoist.errors import UsageError, common_exit_code
     from hoist.sync.run import run_plan
 
     if (args.interval or args.listen) and not args.watch:
@@ -74,7 +74,7 @@ def run_sync(args: Namespace) -> int:
     else:
         print_result(result)
     _print_problems(result)
-    return _exit_code(result) or int(args.check and not result.in_step)
+    return common_exit_code(error.exit_code for error in result.errors) or int(args.check and not result.in_step)
 
 
 def _find(args: Namespace) -> tuple[SyncPlan, Config]:
@@ -135,11 +135,6 @@ def _watch(args: Namespace) -> int:
             print(f"status at {service.url}/status", file=sys.stderr, flush=True)
         watch(lambda: _find(args), told, stop, interval_seconds=seconds, progress=progress)
     return 0
-
-
-def _exit_code(result: SyncResult) -> int:
-    codes = {error.exit_code for error in result.errors}
-    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
 
 
 def document_of(result: SyncResult) -> dict[str, object]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from hoist.errors import HoistError
+from hoist.errors import HoistError, common_exit_code
 from hoist.storage.base import Tag, Version
 from hoist.transfer.copy import Copied
 
@@ -64,7 +63,8 @@ class RolledOut:
     @property
     def exit_code(self) -> int:
         """0, or that of what failed; 1 for several kinds of failures."""
-        return exit_code([region.error for region in self.regions]) or exit_code([self.error])
+        found = common_exit_code(region.error.exit_code for region in self.regions if region.error is not None)
+        return found or (self.error.exit_code if self.error is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,3 @@ class RegionBack:
     already: bool = False
     brought: bool = False
     error: HoistError | None = None
-
-
-def exit_code(errors: Iterable[HoistError | None]) -> int:
-    """0 for no errors, that of an only kind of error, 1 for several kinds."""
-    codes = {error.exit_code for error in errors if error is not None}
-    return 0 if not codes else codes.pop() if len(codes) == 1 else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hoist.errors import common_exit_code
 from hoist.status.meters import Reading
 from hoist.sync.plan import SyncPlan
 
@@ -82,5 +83,5 @@ class Status:
     def exit_code(self) -> int:
         """0 if every storage is up; else the code of what is wrong, or 1 if several kinds are."""
         down = [storage for storage in self.storages if not storage.up]
-        codes = {problem.exit_code for storage in down for problem in storage.problems[:1]}
-        return 0 if not down else codes.pop() if len(codes) == 1 else 1
+        found = common_exit_code(problem.exit_code for storage in down for problem in storage.problems[:1])
+        return found or int(bool(down))
