@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from hoist.errors import InvalidConfig, UsageError
-from hoist.settings import parse_size
+from hoist.settings import EngineConfig, parse_engine
 from hoist.transfer.collect import parse_duration
 
 FIELDS = ("from", "to", "models", "tags", "keep", "prune", "interval", "max_bandwidth")
 DEFAULT_INTERVAL = 300.0
 _WILD = "*?["
-_LEAST_BANDWIDTH = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +161,5 @@ def _flag(value: object, label: str) -> bool:
 
 
 def _bandwidth(value: object, where: str) -> int | None:
-    if value is None:
-        return None
-    try:
-        found = parse_size(value if isinstance(value, int) else str(value))
-    except InvalidConfig as error:
-        raise InvalidConfig(f"{where}: max_bandwidth: {error}") from None
-    if 0 < found < _LEAST_BANDWIDTH:
-        raise InvalidConfig(f"{where}: max_bandwidth is bytes a second, at least 1KiB; 0 is no limit")
-    return found or None
+    """As in [engine]."""
+    return None if value is None else parse_engine(EngineConfig(), {"max_bandwidth": value}, where).max_bandwidth
