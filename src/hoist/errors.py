@@ -177,3 +177,8 @@ def common_exit_code(codes: Iterable[int]) -> int:
     """The exit code of a command in which several things may have failed: 0 for none, theirs if all failed alike, else 1."""
     found = set(codes)
     return 0 if not found else found.pop() if len(found) == 1 else 1
+
+
+def error_document(error: HoistError | None) -> dict[str, str] | None:
+    """What went wrong with a thing among others, as JSON shows it; None if nothing did."""
+    return None if error is None else {"kind": type(error).__name__, "message": str(error)}

@@ -94,7 +94,8 @@ def split_places(places: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _document(done: Copied) -> dict[str, object]:
-    error = done.error
+    from hoist.errors import error_document
+
     return {
         "source": done.source,
         "storage": done.storage,
@@ -114,7 +115,7 @@ def _document(done: Copied) -> dict[str, object]:
         "packs": done.packs,
         "pack_bytes": done.pack_bytes,
         "signatures": done.signatures,
-        "error": None if error is None else {"kind": type(error).__name__, "message": str(error)},
+        "error": error_document(done.error),
     }
 
 

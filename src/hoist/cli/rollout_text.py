@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from hoist.cli.text import print_table, printable, short_digest, show_count, show_seconds, show_size
-from hoist.errors import HoistError
+from hoist.errors import error_document
 from hoist.rollout.history import History
 from hoist.rollout.outcome import Checked, RegionBack, RegionRolled, RolledOut
 from hoist.rollout.told import Told
@@ -130,7 +130,7 @@ def rolled_document(done: RolledOut) -> dict[str, Any]:
         "dry_run": done.dry_run,
         "seconds": done.seconds,
         "regions": [_region(each) for each in done.regions],
-        "error": _error(done.error),
+        "error": error_document(done.error),
     }
 
 
@@ -143,7 +143,7 @@ def back_document(region: RegionBack) -> dict[str, Any]:
         "digest": region.now.digest if region.now else None,
         "already": region.already,
         "brought": region.brought,
-        "error": _error(region.error),
+        "error": error_document(region.error),
     }
 
 
@@ -161,7 +161,7 @@ def history_document(history: History) -> dict[str, Any]:
             }
             for each in history.tags
         ],
-        "error": _error(history.error),
+        "error": error_document(history.error),
     }
 
 
@@ -190,7 +190,7 @@ def _region(region: RegionRolled) -> dict[str, Any]:
         "check": None
         if checked is None
         else {"passed": checked.passed, "status": checked.status, "seconds": checked.seconds},
-        "error": _error(region.error),
+        "error": error_document(region.error),
     }
 
 
@@ -209,7 +209,3 @@ def _move(move: TagMove) -> dict[str, Any]:
 def _row(move: TagMove) -> tuple[str, ...]:
     when = datetime.fromtimestamp(move.at).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     return when, move.before_label or "-", move.label, move.by, move.note
-
-
-def _error(error: HoistError | None) -> dict[str, str] | None:
-    return None if error is None else {"kind": type(error).__name__, "message": str(error)}

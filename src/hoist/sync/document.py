@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hoist.errors import HoistError
+from hoist.errors import error_document
 from hoist.storage.base import Tag, Version
 from hoist.sync.difference import Difference
 from hoist.sync.result import SyncResult, TargetResult
@@ -19,7 +19,7 @@ def sync_document(result: SyncResult) -> dict[str, object]:
         "seconds": result.seconds,
         "versions": result.versions,
         "read_bytes": result.read_bytes,
-        "error": _error(result.error),
+        "error": error_document(result.error),
         "targets": [_target(target) for target in result.targets],
     }
 
@@ -43,7 +43,7 @@ def _target(target: TargetResult) -> dict[str, object]:
             "tags": target.lag.tags,
             "seconds": target.lag.seconds,
         },
-        "problems": [{"what": problem.what, **(_error(problem.error) or {})} for problem in target.problems],
+        "problems": [{"what": problem.what, **(error_document(problem.error) or {})} for problem in target.problems],
     }
 
 
@@ -67,7 +67,3 @@ def _versions(versions: tuple[Version, ...]) -> list[str]:
 
 def _tag(tag: Tag) -> dict[str, object]:
     return {"name": tag.name, "tag": tag.tag, "version": tag.label}
-
-
-def _error(error: HoistError | None) -> dict[str, str] | None:
-    return None if error is None else {"kind": type(error).__name__, "message": str(error)}
