@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet
-from hoist.cli.text import print_json, printable, short_digest, show_count, show_rate, show_seconds, show_size, warn
+from hoist.cli.text import (
+    print_json,
+    printable,
+    short_digest,
+    show_count,
+    show_rate,
+    show_seconds,
+    show_size,
+    tell_error,
+    warn,
+)
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -69,8 +78,7 @@ def run_copy(args: Namespace) -> int:
             _print(each)
     for each in done:
         if each.error is not None:
-            what = f"{each.version} to {each.storage}: {each.error}"
-            print(printable(f"hoist: error: {what}"), file=sys.stderr)
+            tell_error(f"{each.version} to {each.storage}: {each.error}")
     return common_exit_code(each.error.exit_code for each in done if each.error is not None)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from hoist.cli.parser import build_parser, check_verb
-from hoist.cli.text import printable, warn
+from hoist.cli.text import printable, tell_error, warn
 from hoist.errors import HoistError, HoistWarning
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _guarded(run: Callable[[], int], interruptible: Interruptible) -> int:
 
 def _tell(message: str, code: int) -> int:
     _show_traceback()
-    print(f"hoist: error: {printable(message)}", file=sys.stderr)
+    tell_error(message)
     return code
 
 

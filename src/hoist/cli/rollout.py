@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet
-from hoist.cli.text import print_json, printable
+from hoist.cli.text import print_json, tell_error
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -144,12 +144,14 @@ def run_rollout(args: Namespace) -> int:
         print_json(rolled_document(done))
     elif args.dry_run:
         print_outlook(done)
-    _tell(f"{each.region}: {each.error}" for each in done.regions if each.error not in (None, done.error))
+    for each in done.regions:
+        if each.error not in (None, done.error):
+            tell_error(f"{each.region}: {each.error}")
     cancelled = isinstance(done.error, Cancelled)
     if cancelled:
         print("hoist: cancelled; run it again to roll out", file=sys.stderr)
     elif done.error is not None:
-        _tell([str(done.error)])
+        tell_error(str(done.error))
     if not args.json and not args.dry_run:
         steps.end(done)
     return orderly.code if cancelled else done.exit_code
@@ -165,7 +167,9 @@ def run_rollback(args: Namespace) -> int:
     done = rollback(args.name, tag=args.tag, regions=args.regions, to=args.to, told=told)
     if args.json:
         print_json({"name": args.name, "tag": args.tag, "regions": [back_document(each) for each in done]})
-    _tell(f"{each.region}: {each.error}" for each in done if each.error is not None)
+    for each in done:
+        if each.error is not None:
+            tell_error(f"{each.region}: {each.error}")
     return common_exit_code(each.error.exit_code for each in done if each.error is not None)
 
 
@@ -180,13 +184,10 @@ def run_history(args: Namespace) -> int:
         print_json({"histories": [history_document(each) for each in found]})
     else:
         print_history(found)
-    _tell(str(each.error) for each in found if each.error is not None)
+    for each in found:
+        if each.error is not None:
+            tell_error(str(each.error))
     return common_exit_code(each.error.exit_code for each in found if each.error is not None)
-
-
-def _tell(messages: Any) -> None:
-    for message in messages:
-        print(printable(f"hoist: error: {message}"), file=sys.stderr, flush=True)
 
 
 class _Orderly:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from threading import Event
 
-from hoist.cli.text import printable
+from hoist.cli.text import printable, tell_error
 from hoist.config import load_config
 from hoist.errors import HoistError, LocalError
 from hoist.mount.daemon import MountPlan, serve
@@ -73,7 +73,7 @@ def serve_in_background(plan: MountPlan) -> int:
         ) from None
     if "error" in document:
         process.wait()
-        print(printable(f"hoist: error: {document['error']}"), file=sys.stderr)
+        tell_error(document["error"])
         return int(document["code"])
     # It is not waited for: it is nobody's child soon.
     process.returncode = 0

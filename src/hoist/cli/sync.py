@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet
-from hoist.cli.text import print_json, printable, show_count, show_seconds, show_size
+from hoist.cli.text import print_json, printable, show_count, show_seconds, show_size, tell_error
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -209,7 +209,7 @@ def _print_problems(result: SyncResult) -> None:
         texts = [f"{each.what}: {each.error}" if each.what else str(each.error) for each in target.problems]
         lines += _some([_named(target.storage, text) for text in texts])
     for line in lines:
-        print(printable(f"hoist: error: {line}"), file=sys.stderr)
+        tell_error(line)
 
 
 def _named(storage: str, problem: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "show_seconds",
     "show_share",
     "show_size",
+    "tell_error",
     "warn",
 ]
 
@@ -47,6 +48,11 @@ def print_json(document: object) -> None:
     import json
 
     print(json.dumps(document, indent=2))
+
+
+def tell_error(message: str) -> None:
+    """A line that is a failure, on standard error."""
+    print(f"hoist: error: {printable(message)}", file=sys.stderr)
 
 
 def warn(message: str) -> None:
