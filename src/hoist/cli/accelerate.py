@@ -109,14 +109,12 @@ def _serve(settings: Settings, metrics_port: int | None) -> int:
 
     from hoist.accelerator.live import LiveAccelerator, noted
     from hoist.accelerator.run import Accelerator
+    from hoist.cli.interrupt import end_by
     from hoist.config import load_config
     from hoist.expose import MetricsServer
 
     stop, reload = Event(), Event()
-    # The signals are this verb's way to end: no farewell, no other code.
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+    end_by(lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: reload.set())
     with ExitStack() as stack:
         accelerator = stack.enter_context(Accelerator(settings, _say))

@@ -202,14 +202,14 @@ class _Orderly:
         import signal
         import threading
 
+        from hoist.cli.interrupt import end_by
+
         if threading.current_thread() is not threading.main_thread():
             return
+        # Who ignores one, as nohup does, goes on to.
+        those = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         # Nobody ends the process after a grace: going back may take longer.
-        signal.set_wakeup_fd(-1)
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Who ignores one, as nohup does, goes on to.
-            if signal.getsignal(each) != signal.SIG_IGN:
-                signal.signal(each, self._hear)
+        end_by(self._hear, [each for each in those if signal.getsignal(each) != signal.SIG_IGN])
 
     def _hear(self, number: int, _: object) -> None:
         import os

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from threading import Event
 
+from hoist.cli.interrupt import end_by
 from hoist.cli.text import printable, tell_error
 from hoist.config import load_config
 from hoist.errors import HoistError, LocalError
@@ -32,10 +33,7 @@ def serve_here(plan: MountPlan, ready_fd: int | None) -> int:
     stop = Event()
     # Many threads each hold the interpreter for moments: who answers a reader must not wait 5 ms for one that hashes next.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # The signals are this verb's way to end: no farewell, no other code.
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, lambda *_: stop.set())
+    end_by(lambda *_: stop.set(), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     try:
         _start_log(plan, in_background=ready_fd is not None)
         serve(plan, load_config(), lambda: _ready(plan, ready_fd), stop)

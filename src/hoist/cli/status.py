@@ -103,17 +103,14 @@ def _metrics_of(given: list[str]) -> dict[str, list[str]]:
 
 
 def _go_on(args: Namespace, watch: Watch) -> int:
-    import signal
     from contextlib import ExitStack
     from threading import Event
 
+    from hoist.cli.interrupt import end_by
     from hoist.status.service import StatusService
 
     stop = Event()
-    # The signals are this verb's way to end: no farewell, no other code.
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+    end_by(lambda *_: stop.set())
     with ExitStack() as stack:
         if args.listen:
             service = stack.enter_context(StatusService(args.listen, watch))

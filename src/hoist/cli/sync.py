@@ -92,10 +92,10 @@ def _watch(args: Namespace) -> int:
     """Run until a signal; what is on its way then has a few seconds to end, and else goes on another time."""
     import json
     import os
-    import signal
     from contextlib import ExitStack
     from threading import Event, Timer
 
+    from hoist.cli.interrupt import end_by
     from hoist.cli.progress import make_reporter
     from hoist.sync.plan import parse_interval
     from hoist.sync.service import SyncMonitor
@@ -111,10 +111,7 @@ def _watch(args: Namespace) -> int:
             timer.daemon = True
             timer.start()
 
-    # The signals are this verb's way to end: no farewell, no other code.
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, end)
+    end_by(end)
     monitor = SyncMonitor()
 
     def told(result: SyncResult) -> None:
