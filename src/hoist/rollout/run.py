@@ -22,7 +22,7 @@ from hoist.storage.base import Tag, Version
 from hoist.storage.moves import printable
 from hoist.storage.translate import redact
 from hoist.transfer.copy import Copied
-from hoist.transfer.copy_plan import look_ahead
+from hoist.transfer.copying import outlook
 
 _REGIONS_AT_ONCE = 16
 
@@ -128,26 +128,7 @@ class _Rollout:
 
     def _outlook(self, lacking: Sequence[Region]) -> RolledOut:
         for region in lacking:
-            try:
-                found = look_ahead(self._opened, region.storage, self._config.engine.uploads)
-            except HoistError as error:
-                self._set(region, state="failed", error=error)
-                continue
-            manifest = self._opened.manifest
-            self._set(
-                region,
-                brought=Copied(
-                    source=f"{self._opened.storage.address}//{self._version}",
-                    storage=region.storage.address,
-                    version=self._version,
-                    digest=manifest.digest,
-                    files=len(manifest.files),
-                    size=manifest.size,
-                    sent_bytes=found.send_bytes,
-                    copied_bytes=found.copy_bytes,
-                    dry_run=True,
-                ),
-            )
+            self._came(region, outlook(self._opened, region.storage, self._config))
         for region in self._regions:
             if self._is_there(region):
                 self._set(region, state="already")
@@ -161,11 +142,15 @@ class _Rollout:
         done = bring(self._opened, lacking, self._config, self._progress) if lacking else []
         for region, copied in zip(lacking, done, strict=True):
             self._told.brought(region.address, copied)
-            if copied.error is None:
-                self._set(region, brought=copied)
-            else:
-                self._set(region, state="failed", error=copied.error)
+            self._came(region, copied)
         return all(copied.error is None for copied in done)
+
+    def _came(self, region: Region, copied: Copied) -> None:
+        """What became, or would, of bringing the version there."""
+        if copied.error is None:
+            self._set(region, brought=copied)
+        else:
+            self._set(region, state="failed", error=copied.error)
 
     def _go(self) -> None:
         """Move and check, region by region. Raises what failed, and Cancelled."""

@@ -38,7 +38,7 @@ def copy_all(
         up = [target for target in targets.values() if isinstance(target, Storage)]
         for location, opened in zip(where, sources, strict=True):
             if dry_run:
-                found = [_outlook(opened, target, config) for target in up]
+                found = [outlook(opened, target, config) for target in up]
             else:
                 found = copy_version(opened, up, _options(location, opened, tags, replace_unfinished, config), progress)
             those = iter(found)
@@ -99,7 +99,8 @@ def _check(where: Sequence[Location], storages: Sequence[str], tags: Sequence[st
         raise UsageError("--tag with two versions of one model: a tag names one; copy them one by one")
 
 
-def _outlook(opened: OpenedVersion, target: Storage, config: Config) -> Copied:
+def outlook(opened: OpenedVersion, target: Storage, config: Config) -> Copied:
+    """What a copy to a target would do; why it would be refused is its `error`."""
     send = copied = 0
     already = False
     error: HoistError | None = None
