@@ -80,9 +80,7 @@ def find_version(
 
 def bring(opened: OpenedVersion, regions: Sequence[Region], config: Config, progress: Progress) -> list[Copied]:
     """Copy an opened version to regions; what goes wrong is in the results."""
-    limits = config.engine
-    options = Options((), False, limits.uploads, limits.retry_seconds, limits.max_bandwidth)
-    return copy_version(opened, [region.storage for region in regions], options, progress)
+    return copy_version(opened, [region.storage for region in regions], Options.of(config.engine), progress)
 
 
 def bring_back(version: Version, digest: str, region: Region, others: Iterable[str], config: Config) -> None:

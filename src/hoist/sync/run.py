@@ -152,15 +152,11 @@ class _Run:
         versions: Sequence[Version],
         sizes: Mapping[Version, int],
     ) -> None:
-        limits = self._config.engine
         at_once = max(1, len(targets))
         for_each(Target.sign, targets, at_once, self._stop)
         for_each(Target.move_tags, targets, at_once, self._stop)
         if versions:
-            options = Options(
-                uploads=limits.uploads, retry_seconds=limits.retry_seconds, max_bandwidth=limits.max_bandwidth
-            )
-            bringer = Bringer(source, engine, options, self._stop)
+            bringer = Bringer(source, engine, Options.of(self._config.engine), self._stop)
             total = sum(
                 sizes.get(version, 0) * sum(target.wants(version) for target in targets) for version in versions
             )

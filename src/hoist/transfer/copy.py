@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Semaphore
+from typing import Self
 
+from hoist.config import EngineConfig
 from hoist.errors import HoistError
 from hoist.model.manifest import FileEntry
 from hoist.model.packs import PACK_BELOW, Pack, lay_out
@@ -73,6 +75,11 @@ class Options:
     uploads: Path | None = None
     retry_seconds: float = 60.0
     max_bandwidth: int | None = None
+
+    @classmethod
+    def of(cls, limits: EngineConfig, tags: Sequence[str] = (), *, replace_unfinished: bool = False) -> Self:
+        """As the engine is configured."""
+        return cls(tags, replace_unfinished, limits.uploads, limits.retry_seconds, limits.max_bandwidth)
 
 
 def copy_version(

@@ -40,7 +40,9 @@ def copy_all(
             if dry_run:
                 found = [outlook(opened, target, config) for target in up]
             else:
-                found = copy_version(opened, up, _options(location, opened, tags, replace_unfinished, config), progress)
+                along = _tags(location, opened, tags)
+                options = Options.of(config.engine, along, replace_unfinished=replace_unfinished)
+                found = copy_version(opened, up, options, progress)
             those = iter(found)
             results += [
                 _failed(opened, address, target, dry_run) if isinstance(target, HoistError) else next(those)
@@ -69,18 +71,11 @@ def _connect(address: str, config: Config, stack: ExitStack) -> Storage | HoistE
         return error
 
 
-def _options(
-    location: Location, opened: OpenedVersion, tags: Sequence[str], replace_unfinished: bool, config: Config
-) -> Options:
-    limits, named = config.engine, location.reference.label
+def _tags(location: Location, opened: OpenedVersion, tags: Sequence[str]) -> list[str]:
+    """Those that were asked for, and the one that the location names."""
+    named = location.reference.label
     along = [named] if named and named != opened.version.label else []
-    return Options(
-        [*dict.fromkeys([*tags, *along])],
-        replace_unfinished,
-        limits.uploads,
-        limits.retry_seconds,
-        limits.max_bandwidth,
-    )
+    return [*dict.fromkeys([*tags, *along])]
 
 
 def _check(where: Sequence[Location], storages: Sequence[str], tags: Sequence[str]) -> None:
