@@ -32,6 +32,7 @@ from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.seen import Seen
 from hoist.storage.wrap import Counting, EventualListing, Faulty, Wrapper
 from hoist.sync import run
+from hoist.transfer import copying
 from makers import noise
 from signing_making import make_pair
 
@@ -46,7 +47,9 @@ def wrapped(monkeypatch: pytest.MonkeyPatch, wrappers: dict[str, Callable[[Stora
         storage, engine = connect(address, config)
         return (wrappers[address](storage) if address in wrappers else storage), engine
 
-    monkeypatch.setattr(run, "connect", connect_wrapped)
+    # The source, and the targets.
+    for module in (run, copying):
+        monkeypatch.setattr(module, "connect", connect_wrapped)
 
 
 def in_step(regions: Regions, *targets: str) -> None:

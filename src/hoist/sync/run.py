@@ -13,7 +13,7 @@ from dataclasses import replace
 from threading import Event
 
 from hoist.config import Config
-from hoist.errors import HoistError, UsageError
+from hoist.errors import HoistError
 from hoist.parallel import for_each
 from hoist.progress import Progress
 from hoist.read.connect import connect
@@ -27,6 +27,7 @@ from hoist.sync.plan import SyncPlan
 from hoist.sync.result import Lag, Problem, SyncResult, TargetResult
 from hoist.sync.state import StorageState
 from hoist.transfer.copy import Options
+from hoist.transfer.copying import connect_target
 
 _PATIENCE_SECONDS = 10.0
 
@@ -61,7 +62,7 @@ class _Run:
         with ExitStack() as stack:
             source, engine = connect(plan.source, self._config)
             stack.enter_context(source)
-            targets = {address: self._connect(address, stack) for address in plan.targets}
+            targets = {address: connect_target(address, self._config, stack) for address in plan.targets}
             up = {address: target for address, target in targets.items() if isinstance(target, Storage)}
             for address, error in targets.items():
                 if isinstance(error, HoistError):
@@ -77,15 +78,6 @@ class _Run:
             seconds=time.monotonic() - began,
             dry_run=self._dry_run,
         )
-
-    def _connect(self, address: str, stack: ExitStack) -> Storage | HoistError:
-        """A target, or why it cannot be had; what is no storage at all is raised."""
-        try:
-            return stack.enter_context(connect(address, self._config)[0])
-        except UsageError:
-            raise
-        except HoistError as error:
-            return error
 
     def _see(self, source: Storage, engine: Engine, targets: Mapping[str, Storage]) -> StorageState:
         """Look at all at once; bring into step those that answer in time, then the others."""

@@ -34,7 +34,7 @@ def copy_all(
     with ExitStack() as stack:
         # All before anything moves: a version that is missing is told at once.
         sources = [stack.enter_context(_open(location, config)) for location in where]
-        targets = {address: _connect(address, config, stack) for address in dict.fromkeys(storages)}
+        targets = {address: connect_target(address, config, stack) for address in dict.fromkeys(storages)}
         up = [target for target in targets.values() if isinstance(target, Storage)]
         for location, opened in zip(where, sources, strict=True):
             if dry_run:
@@ -61,8 +61,8 @@ def _open(location: Location, config: Config) -> OpenedVersion:
         raise
 
 
-def _connect(address: str, config: Config, stack: ExitStack) -> Storage | HoistError:
-    """A target, or why it cannot be had; what is no storage at all is raised."""
+def connect_target(address: str, config: Config, stack: ExitStack) -> Storage | HoistError:
+    """A target, closed by `stack`, or why it cannot be had; what is no storage at all is raised as UsageError."""
     try:
         return stack.enter_context(connect(address, config)[0])
     except UsageError:
