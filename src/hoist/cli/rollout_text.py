@@ -24,7 +24,6 @@ class Steps(Told):
         self._begin = begin
         self._silent = silent
         self._lock = Lock()
-        self._tag = ""
 
     def found(self, version: Version, digest: str, source: str) -> None:
         self._say(f"{version}  {short_digest(digest)}, found in {source}")

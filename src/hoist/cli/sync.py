@@ -58,6 +58,7 @@ def run_sync(args: Namespace) -> int:
     """Run a plan; the exit code is that of what failed, or 1 for several kinds of failures."""
     from hoist.cli.progress import make_reporter
     from hoist.errors import UsageError, common_exit_code
+    from hoist.sync.document import sync_document
     from hoist.sync.run import run_plan
 
     if (args.interval or args.listen) and not args.watch:
@@ -70,9 +71,9 @@ def run_sync(args: Namespace) -> int:
     with make_reporter(args.quiet) as progress:
         result = run_plan(plan, config, dry_run=args.dry_run or args.check, progress=progress)
     if args.json:
-        print_json(document_of(result))
+        print_json(sync_document(result))
     else:
-        print_result(result)
+        _print_result(result)
     _print_problems(result)
     return common_exit_code(error.exit_code for error in result.errors) or int(args.check and not result.in_step)
 
@@ -97,6 +98,7 @@ def _watch(args: Namespace) -> int:
 
     from hoist.cli.interrupt import end_by
     from hoist.cli.progress import make_reporter
+    from hoist.sync.document import sync_document
     from hoist.sync.plan import parse_interval
     from hoist.sync.service import SyncMonitor
     from hoist.sync.watch import watch
@@ -117,9 +119,9 @@ def _watch(args: Namespace) -> int:
     def told(result: SyncResult) -> None:
         monitor.told(result)
         if args.json:
-            print(json.dumps(document_of(result)), flush=True)
+            print(json.dumps(sync_document(result)), flush=True)
         else:
-            print_result(result)
+            _print_result(result)
             sys.stdout.flush()
         _print_problems(result)
 
@@ -134,14 +136,7 @@ def _watch(args: Namespace) -> int:
     return 0
 
 
-def document_of(result: SyncResult) -> dict[str, object]:
-    """A run as JSON shows it."""
-    from hoist.sync.document import sync_document
-
-    return sync_document(result)
-
-
-def print_result(result: SyncResult) -> None:
+def _print_result(result: SyncResult) -> None:
     """What a run did, or would do, a paragraph a target."""
     for target in result.targets:
         _print_target(result, target)

@@ -31,11 +31,6 @@ def observe(storage: Storage, plan: SyncPlan | None = None) -> StorageState:
     return StorageState(storage.address, versions, tags, seconds=time.monotonic() - began)
 
 
-def observe_all(storages: Sequence[Storage], plan: SyncPlan | None = None) -> list[StorageState]:
-    """The same of several, at once, in their order."""
-    return for_each(lambda storage: observe(storage, plan), storages, max(1, len(storages)))
-
-
 def compare(
     plan: SyncPlan, source: Storage, source_state: StorageState, target: Storage, target_state: StorageState
 ) -> Difference:

@@ -122,7 +122,7 @@ class _Run:
         found = {address: each for address, each in differences.items() if each is not None}
         lacking = {version for each in found.values() for version in each.bring}
         versions = sorted(lacking, key=lambda each: age(state, each))
-        sizes = measure(source, versions) if versions else {}
+        sizes = measure(source, versions)
         if self._dry_run:
             for address, each in found.items():
                 lag = lag_of(each.bring, len(each.retag) + len(each.untag), sizes, state)

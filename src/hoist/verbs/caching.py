@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from hoist.config import Config, load_config, parse_size
 from hoist.errors import Conflict, InvalidConfig
@@ -15,9 +14,6 @@ from hoist.read.cache.host import HostCache
 from hoist.read.connect import host_cache as find_cache
 from hoist.read.connect import open_location
 from hoist.transfer.cached import CacheVerified, Pinned, pin_version, verify_cache
-
-if TYPE_CHECKING:
-    pass
 
 
 def host_cache(config: Config | None = None) -> HostCache:
