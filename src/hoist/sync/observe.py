@@ -6,7 +6,6 @@ not tell whether two versions are one, their manifests are read.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,12 +22,11 @@ _FEW_NAMES = 8
 
 def observe(storage: Storage, plan: SyncPlan | None = None) -> StorageState:
     """Look at a storage: all of it, or what the plan speaks of. What a storage raises is the state's `error`."""
-    began = time.monotonic()
     try:
         versions, tags = _look(storage, plan)
     except HoistError as error:
-        return StorageState(storage.address, error=error, seconds=time.monotonic() - began)
-    return StorageState(storage.address, versions, tags, seconds=time.monotonic() - began)
+        return StorageState(storage.address, error=error)
+    return StorageState(storage.address, versions, tags)
 
 
 def compare(

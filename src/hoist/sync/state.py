@@ -18,4 +18,3 @@ class StorageState:
     versions: Mapping[Version, Seen] = field(default_factory=dict)
     tags: Mapping[tuple[str, str], Tag] = field(default_factory=dict)
     error: HoistError | None = None
-    seconds: float = 0.0
