@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
+from typing import TypeVar
 
 from hoist.errors import (
     Conflict,
@@ -28,6 +29,7 @@ from hoist.sync.result import Problem, TargetResult
 from hoist.transfer.copy import Copied
 from hoist.transfer.sign import carry_signatures
 
+Thing = TypeVar("Thing")
 _LOOKS = 3
 # Whoever refuses one thing for these refuses the next: the rest waits for the next run.
 _FINAL = (StorageNotFound, PermissionDenied, StorageUnsupported)
@@ -110,7 +112,7 @@ class Target:
     def sign(self) -> None:
         """Bring the signatures that versions here lack."""
         for version in self.difference.sign:
-            self._trying(f"the signatures of {version}", lambda version=version: self._sign(version))  # type: ignore[misc]
+            self._trying(f"the signatures of {version}", self._sign, version)
 
     def move_tags(self, versions: Iterable[Version] | None = None) -> None:
         """Move the tags that name these versions, or (None) those whose versions were there before."""
@@ -119,17 +121,17 @@ class Target:
             tag = retag.tag
             version = Version(tag.name, tag.label)
             if (version in those) if those is not None else (version not in self.difference.bring):
-                self._trying(f"the tag {tag.name}:{tag.tag}", lambda tag=tag: self._move(tag))  # type: ignore[misc]
+                self._trying(f"the tag {tag.name}:{tag.tag}", self._move, tag)
 
     def end(self) -> None:
         """Take away the tags that the source has no more, and then what the plan does not want."""
         for tag in self.difference.untag:
-            self._trying(f"the tag {tag.name}:{tag.tag}", lambda tag=tag: self._untag(tag))  # type: ignore[misc]
+            self._trying(f"the tag {tag.name}:{tag.tag}", self._untag, tag)
         # A model that lacks a newer version here keeps the older ones.
         behind = {version.name for version in self._lacks | self._held}
         for version in self.difference.remove:
             if version.name not in behind:
-                self._trying(str(version), lambda version=version: self._remove(version))  # type: ignore[misc]
+                self._trying(str(version), self._remove, version)
 
     def result(self) -> TargetResult:
         """What was done."""
@@ -164,11 +166,11 @@ class Target:
                 mend = f"the tag {tag.name}:{tag.tag} in {self._source.address} names no version there: set it again"
                 self.failed(f"the tag {tag.name}:{tag.tag}", VersionNotFound(mend))
 
-    def _trying(self, what: str, action: Callable[[], None]) -> None:
+    def _trying(self, what: str, action: Callable[[Thing], None], thing: Thing) -> None:
         if self._down:
             return
         try:
-            action()
+            action(thing)
         except HoistError as error:
             self.failed(what, error)
 
