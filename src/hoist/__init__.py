@@ -54,26 +54,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "advice": "hoist.advise.verb",
-    "audit": "hoist.audit.run",
-    "doctor": "hoist.checkup.run",
-    "HoistError": "hoist.errors",
-    "load_checkpoint": "hoist.tensors.checkpoint",
-    "load_file": "hoist.tensors.safetensors",
-    "open_gguf": "hoist.tensors.gguf",
-    "load_files": "hoist.tensors.several",
-    "safe_open": "hoist.tensors.safetensors",
-    **dict.fromkeys(
-        ("collect", "copy", "inspect", "list", "open", "publish", "pull", "remove", "tag", "verify", "host_cache"),
-        "hoist.verbs",
-    ),
-    **dict.fromkeys(("sign", "signature", "status"), "hoist.verbs"),
-    **dict.fromkeys(("start_fleet", "sync", "warm"), "hoist.verbs"),
-    **dict.fromkeys(("history", "rollback", "rollout"), "hoist.verbs"),
-    **dict.fromkeys(("cache_drop", "cache_limit", "cache_pin", "cache_unpin", "cache_verify"), "hoist.verbs"),
-}
-
 __all__ = [
     "HoistError",
     "advice",
@@ -110,6 +90,18 @@ __all__ = [
     "verify",
     "warm",
 ]
+
+_HOMES = dict.fromkeys(__all__, "hoist.verbs") | {
+    "HoistError": "hoist.errors",
+    "advice": "hoist.advise.verb",
+    "audit": "hoist.audit.run",
+    "doctor": "hoist.checkup.run",
+    "load_checkpoint": "hoist.tensors.checkpoint",
+    "load_file": "hoist.tensors.safetensors",
+    "load_files": "hoist.tensors.several",
+    "open_gguf": "hoist.tensors.gguf",
+    "safe_open": "hoist.tensors.safetensors",
+}
 
 
 def __getattr__(name: str) -> object:
