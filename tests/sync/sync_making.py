@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 import hoist
 from hoist.config import Config, load_config
 from hoist.read.connect import connect
+from hoist.read.engine import Engine
 from hoist.storage.base import Storage, Tag, Version
 from hoist.storage.seen import Seen
+from hoist.sync import run
 from hoist.sync.plan import SyncPlan, parse_plan
 from hoist.sync.result import SyncResult
 from hoist.sync.state import StorageState
+from hoist.transfer import copying
 from makers import write_files
 
 
@@ -96,3 +101,23 @@ class Regions:
         found, _ = connect(storage, self.config)
         with found:
             yield found
+
+
+def in_step(regions: Regions, *targets: str) -> None:
+    """These targets, or all storages, hold what the first one does."""
+    first, *others = targets or regions.storages
+    there = regions.state(first)
+    for target in others:
+        assert regions.state(target) == there, target
+
+
+def wrapped(monkeypatch: pytest.MonkeyPatch, wrappers: dict[str, Callable[[Storage], Storage]]) -> None:
+    """Let runs see some storages through wrappers."""
+
+    def connect_wrapped(address: str, config: Config | None = None) -> tuple[Storage, Engine]:
+        storage, engine = connect(address, config)
+        return (wrappers[address](storage) if address in wrappers else storage), engine
+
+    # The source, and the targets.
+    for module in (run, copying):
+        monkeypatch.setattr(module, "connect", connect_wrapped)
