@@ -20,10 +20,13 @@ from hoist.accelerator.settings import Settings
 from hoist.config import StorageConfig
 from hoist.storage import open_storage
 from hoist.storage.base import Storage
-from hoist.testing.servers import NginxServer, S3Server
+from hoist.testing.servers import DockerRegistry, NginxServer, RadosgwServer, S3Server
 from hoist.testing.servers.ports import free_port
+from makers import directory_storage
 
 BUCKET = "storage-tests"
+KINDS = ("directory", "radosgw", "registry", "layout")
+Opener = Callable[[str], Storage]
 OpenOn = Callable[..., Storage]
 """`open_on(server, **fields)`: a storage on the server's bucket; `fields` replace those of its StorageConfig."""
 
@@ -60,6 +63,28 @@ def open_on(keys_file: Callable[[S3Server, str | None], dict[str, str]]) -> Iter
 
     yield open_it
     for storage in opened:
+        storage.close()
+
+
+@pytest.fixture
+def place(
+    open_on: OpenOn, radosgw_server: RadosgwServer, docker_registry: DockerRegistry, tmp_path: Path
+) -> Iterator[Opener]:
+    """Opens a new, empty storage of one of KINDS, and closes it after the test."""
+    made: list[Storage] = []
+
+    def make(kind: str) -> Storage:
+        name = uuid4().hex
+        if kind == "directory":
+            return directory_storage(tmp_path / name)
+        if kind == "radosgw":
+            return open_on(radosgw_server)
+        url = f"oci://{docker_registry.host}/{name}" if kind == "registry" else f"oci-layout://{tmp_path / name}"
+        made.append(open_storage(StorageConfig(url, url), {"HOME": str(tmp_path)}))
+        return made[-1]
+
+    yield make
+    for storage in made:
         storage.close()
 
 

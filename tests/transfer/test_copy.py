@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -17,17 +15,16 @@ from hoist.storage import layout, open_storage
 from hoist.storage.base import Publication, Storage, Tag, Version
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Counting, Faulty
-from hoist.testing.servers import DockerRegistry, RadosgwServer
+from hoist.testing.servers import DockerRegistry
 from hoist.transfer import feed
 from hoist.transfer.copy import Copied, Options, copy_version
 from hoist.transfer.copy_plan import look_ahead
 from hoist.transfer.verify import verify_version
 from makers import V1, directory_storage, memory_storage, noise, opened, publish, put_version, write_files
-from storage_fixtures import OpenOn
+from storage_fixtures import KINDS, Opener
 
 pytest_plugins = ["storage_fixtures"]
 MIB = 1 << 20
-KINDS = ("directory", "radosgw", "registry", "layout")
 # Empty, small, of middling size, and one that goes in parts; one content twice.
 FILES = {
     "config.json": b"{}",
@@ -37,29 +34,6 @@ FILES = {
     "unet/weights.bin": noise(18 * MIB, 2),
     "vae/weights.bin": noise(5 * MIB, 3),
 }
-Opener = Callable[[str], Storage]
-
-
-@pytest.fixture
-def place(
-    open_on: OpenOn, radosgw_server: RadosgwServer, docker_registry: DockerRegistry, tmp_path: Path
-) -> Iterator[Opener]:
-    """A new, empty storage of a kind."""
-    made: list[Storage] = []
-
-    def make(kind: str) -> Storage:
-        name = uuid4().hex
-        if kind == "directory":
-            return directory_storage(tmp_path / name)
-        if kind == "radosgw":
-            return open_on(radosgw_server)
-        url = f"oci://{docker_registry.host}/{name}" if kind == "registry" else f"oci-layout://{tmp_path / name}"
-        made.append(open_storage(StorageConfig(url, url), {"HOME": str(tmp_path)}))
-        return made[-1]
-
-    yield make
-    for storage in made:
-        storage.close()
 
 
 def copy(

@@ -3,38 +3,34 @@ signatures, and nothing left of those when they go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from hoist.config import EngineConfig, StorageConfig
+from hoist.config import EngineConfig
 from hoist.errors import HoistWarning, InvalidConfig, StorageUnavailable, Unsigned, UsageError
 from hoist.model.reference import Reference, parse_reference
 from hoist.progress import Progress
 from hoist.read.signed import find_signatures, signed_by
 from hoist.read.version import OpenedVersion, open_version
-from hoist.storage import layout, open_storage
+from hoist.storage import layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.memory import MemoryObjects
 from hoist.storage.objects import ObjectInfo, Stamped
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Faulty, Wrapper
-from hoist.testing.servers import DockerRegistry, RadosgwServer
 from hoist.transfer.collect import collect_storage
 from hoist.transfer.copy import Options, copy_version
 from hoist.transfer.sign import find_signature, sign_version
 from hoist.transfer.verify import verify_version
 from makers import V1, directory_storage, memory_storage, noise, opened, publish, write_files
 from signing_making import Pair, make_pair
-from storage_fixtures import OpenOn
+from storage_fixtures import KINDS, Opener
 
 pytest_plugins = ["storage_fixtures"]
-KINDS = ("directory", "radosgw", "registry", "layout")
 FILES = {"config.json": b"{}", "weights.bin": noise(70_000, 1)}
 ONE = Version("m/one", "v1")
-Opener = Callable[[str], Storage]
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +42,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_files(tmp_path / "source", FILES)
-
-
-@pytest.fixture
-def place(
-    open_on: OpenOn, radosgw_server: RadosgwServer, docker_registry: DockerRegistry, tmp_path: Path
-) -> Iterator[Opener]:
-    """A new, empty storage of a kind."""
-    made: list[Storage] = []
-
-    def make(kind: str) -> Storage:
-        name = uuid4().hex
-        if kind == "directory":
-            return directory_storage(tmp_path / name)
-        if kind == "radosgw":
-            return open_on(radosgw_server)
-        url = f"oci://{docker_registry.host}/{name}" if kind == "registry" else f"oci-layout://{tmp_path / name}"
-        made.append(open_storage(StorageConfig(url, url), {"HOME": str(tmp_path)}))
-        return made[-1]
-
-    yield make
-    for storage in made:
-        storage.close()
 
 
 def unchecked(storage: Storage, reference: Reference = V1) -> OpenedVersion:
