@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Condition
 
 from hoist.config import Config
 from hoist.errors import HoistError, VersionNotFound
+from hoist.model.manifest import Manifest
 from hoist.model.reference import Reference
 from hoist.parallel import for_each
 from hoist.rollout.outcome import RegionBack
@@ -134,16 +135,19 @@ class _Rollback:
         reference = Reference(self._name, label)
         try:
             version, manifest = region.storage.resolve(reference)
-        except VersionNotFound as missing:
-            for address in self._regions:
-                if address != region.address:
-                    try:
-                        other = open_region(address, self._config)
-                        with other.storage:
-                            version, manifest = other.storage.resolve(reference)
-                        break
-                    except HoistError:
-                        continue
-            else:
-                raise missing from None
+        except VersionNotFound:
+            found = self._resolve_elsewhere(region, reference)
+            if found is None:
+                raise
+            version, manifest = found
         return Tag(self._name, self._tag, version.label, manifest.digest)
+
+    def _resolve_elsewhere(self, region: Region, reference: Reference) -> tuple[Version, Manifest] | None:
+        for address in self._regions:
+            if address == region.address:
+                continue
+            with suppress(HoistError):
+                other = open_region(address, self._config)
+                with other.storage:
+                    return other.storage.resolve(reference)
+        return None
