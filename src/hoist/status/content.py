@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ from hoist.model.manifest import Manifest, digest_of
 from hoist.parallel import for_each
 from hoist.status.sizes import Sized, Sizes
 from hoist.storage.base import Storage, Version
+from hoist.storage.seen import md5_of
 from hoist.sync.state import StorageState
 
 _AT_ONCE = 16
@@ -79,5 +79,4 @@ def _read(storage: Storage, version: Version) -> Sized | HoistError:
         manifest = Manifest.parse(data)
     except (VersionNotFound, Damaged) as error:
         return error
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Sized(digest_of(data), md5, manifest.size, len(manifest.files))
+    return Sized(digest_of(data), md5_of(data), manifest.size, len(manifest.files))
