@@ -7,7 +7,6 @@ verified as any, and its tensors are compared with the file's.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,10 +73,11 @@ class _Bench:
     def _one(self, way: str, source: Path) -> Record:
         with self._regions() as (config, first, plain, both):
             watch = _Watch(self._options.size // 2, first if way in _SIGNALS else None, _SIGNALS.get(way, 0))
-            before, began = _cpu(), time.perf_counter()
+            before, began = time.process_time(), time.perf_counter()
             tensors = _load(f"{plain if way == 'plain' else both}//{_NAME}:v1", config, watch.on_bytes)
             ended = time.perf_counter()
-            values: Record = {"size": self._options.size, "seconds": ended - began, "cpu_seconds": _cpu() - before}
+            cpu = time.process_time() - before
+            values: Record = {"size": self._options.size, "seconds": ended - began, "cpu_seconds": cpu}
             if watch.lost_at is not None:
                 values |= {"left": watch.left, "rest_seconds": ended - watch.lost_at}
             return values | {"wrong_tensors": _wrong(tensors, source)}
@@ -147,8 +147,3 @@ def _wrong(tensors: Mapping[str, torch.Tensor], source: Path) -> int:
         names = set(right.keys())
         same = sum(tensors[name].view(torch.int16).equal(right.get_tensor(name).view(torch.int16)) for name in tensors)
     return len(names | tensors.keys()) - same
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -7,7 +7,6 @@ measured. Requests are counted in a run of its own, by a relay, as counting them
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -115,7 +114,7 @@ async def _put(store: Any, objects: Iterator[tuple[str, bytes]]) -> None:
 
 
 def _timed(config: Config) -> Record:
-    used = _cpu()
+    used = time.process_time()
     began = time.perf_counter()
     done = sync(_PLAN, config=config)
     seconds = time.perf_counter() - began
@@ -124,7 +123,7 @@ def _timed(config: Config) -> Record:
     if not done.in_step:
         raise HoistError("the storages are not in step after a sync")
     brought = sum(len(target.brought) for target in done.targets)
-    return {"seconds": seconds, "cpu_seconds": _cpu() - used, "brought": brought}
+    return {"seconds": seconds, "cpu_seconds": time.process_time() - used, "brought": brought}
 
 
 def _requests(home: Path, server: RadosgwServer) -> Record:
@@ -133,8 +132,3 @@ def _requests(home: Path, server: RadosgwServer) -> Record:
         config = _config(home, server, f"http://{relay.host}")
         values = _timed(config)
         return values | {"requests": relay.requests()}
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
