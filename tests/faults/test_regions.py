@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
@@ -190,26 +190,21 @@ def real(served: Path, tmp_path: Path) -> Iterator[tuple[RcloneServer, AnyStorag
             try:
                 yield eu, storage
             finally:
-                for pid in eu.pids[1:]:
-                    os.kill(pid, signal.SIGCONT)
+                eu.thaw()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_server_is_killed_or_frozen_in_the_middle(real: tuple[RcloneServer, AnyStorage], number: int) -> None:
+@pytest.mark.parametrize("lose", [RcloneServer.kill, RcloneServer.freeze])
+def test_a_server_is_killed_or_frozen_in_the_middle(
+    real: tuple[RcloneServer, AnyStorage], lose: Callable[[RcloneServer], None]
+) -> None:
     eu, storage = real
-
-    def lose() -> None:
-        for pid in eu.pids[1:]:
-            os.kill(pid, number)
-
-    assert read(storage, lose) == WEIGHTS
+    assert read(storage, partial(lose, eu)) == WEIGHTS
     assert storage.health()[0].state != "closed"
     assert read(storage) == WEIGHTS
     with pytest.warns(HoistWarning, match="without at-0"):
         assert [version.label for version in storage.versions()] == ["v1"]
-    if number == signal.SIGSTOP:
-        for pid in eu.pids[1:]:
-            os.kill(pid, signal.SIGCONT)
+    if lose is RcloneServer.freeze:
+        eu.thaw()
         while storage.health()[0].state != "closed":
             assert read(storage) == WEIGHTS
 
@@ -223,15 +218,9 @@ def test_an_nfs_server_is_frozen_in_the_middle(served: Path, tmp_path: Path) -> 
         members: list[tuple[str, Any]] = [("nfs", lambda: open_storage(near, {}))]
         members.append(("disk", lambda: open_storage(StorageConfig("disk", str(served / "models")), {})))
         with AnyStorage("models", members) as storage:
-
-            def lose() -> None:
-                for pid in server.pids[1:]:
-                    os.kill(pid, signal.SIGSTOP)
-
             try:
-                assert read(storage, lose) == WEIGHTS
+                assert read(storage, server.freeze) == WEIGHTS
                 assert storage.health()[0].state != "closed"
                 assert read(storage) == WEIGHTS
             finally:
-                for pid in server.pids[1:]:
-                    os.kill(pid, signal.SIGCONT)
+                server.thaw()

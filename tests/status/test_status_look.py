@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -112,14 +110,12 @@ def test_an_nfs_server_that_is_frozen(tmp_path: Path) -> None:
         patient = Observer(subject_of(("nas",), config), replace(QUICK, probe=True))
         (nas,) = patient.look().storages
         assert (nas.up, nas.kind, nas.size_bytes, nas.readings[0].total_bytes) == (True, "nas", 5000, 5000)
-        for pid in server.pids:
-            os.kill(pid, signal.SIGSTOP)
+        server.freeze()
         try:
             (nas,) = observer.look().storages
             assert (nas.up, nas.late, nas.versions) == (False, True, None)
         finally:
-            for pid in server.pids:
-                os.kill(pid, signal.SIGCONT)
+            server.thaw()
         (nas,) = patient.look().storages
         assert (nas.up, nas.versions) == (True, 1)
 

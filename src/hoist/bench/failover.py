@@ -6,12 +6,11 @@ verified as any, and its tensors are compared with the file's.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 _BUCKET, _NAME, _FILE = "models", "hoist-bench/failover", "model.safetensors"
 WELL, KILLED, FROZEN = "well", "killed", "frozen"
-_SIGNALS = {KILLED: signal.SIGKILL, FROZEN: signal.SIGSTOP}
+_LOSSES = {KILLED: RcloneServer.kill, FROZEN: RcloneServer.freeze}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,14 @@ class _Bench:
         for run in range(self._options.repeat):
             for way in ways if run % 2 == 0 else ways[::-1]:
                 values = self._one(way, source)
-                lost = way if way in _SIGNALS else ""
+                lost = way if way in _LOSSES else ""
                 named = {"run": run, "way": "plain" if way == "plain" else "any", "lost": lost, "regions": 2}
                 self._recorder.note("failover", {**named, **values})
 
     def _one(self, way: str, source: Path) -> Record:
         with self._regions() as (config, first, plain, both):
-            watch = _Watch(self._options.size // 2, first if way in _SIGNALS else None, _SIGNALS.get(way, 0))
+            lose = partial(_LOSSES[way], first) if way in _LOSSES else None
+            watch = _Watch(self._options.size, lose)
             before, began = time.process_time(), time.perf_counter()
             tensors = _load(f"{plain if way == 'plain' else both}//{_NAME}:v1", config, watch.on_bytes)
             ended = time.perf_counter()
@@ -104,25 +104,22 @@ class _Bench:
 
 
 class _Watch:
-    """Counts bytes, and loses a server once so many are there."""
+    """Counts bytes, and calls `lose` once half of them are there."""
 
-    def __init__(self, at: int, server: RcloneServer | None, number: int) -> None:
-        self._at, self._server, self._number = at, server, number
+    def __init__(self, size: int, lose: Callable[[], None] | None) -> None:
+        self._size, self._lose = size, lose
         self._lock = Lock()
         self._come = 0
         self.lost_at: float | None = None
         self.left = 0
         """Bytes that had not come when it was lost."""
-        self._size = 2 * at
 
     def on_bytes(self, count: int) -> None:
         with self._lock:
             self._come += count
-            if self._server is None or self.lost_at is not None or self._come < self._at:
+            if self._lose is None or self.lost_at is not None or self._come < self._size // 2:
                 return
-            # The first is its warden, which ends what is left.
-            for pid in self._server.pids[1:]:
-                os.kill(pid, self._number)
+            self._lose()
             self.lost_at, self.left = time.perf_counter(), self._size - self._come
 
 
