@@ -19,7 +19,7 @@ from typing import Any
 
 from hoist.bench.image_files import write_bf16
 from hoist.bench.records import Recorder
-from hoist.bench.stage import isolated_config
+from hoist.bench.stage import bucket_table, isolated_config
 from hoist.config import Config
 from hoist.errors import HoistError
 from hoist.testing.servers import RadosgwServer
@@ -56,9 +56,7 @@ def run_copies(options: Options, note: Callable[[Record], None]) -> list[Record]
         lines = []
         for bucket in ("here", "there"):
             server.create_bucket(bucket)
-            lines.append(
-                f'[storage.{bucket}]\nurl = "s3://{bucket}"\nendpoint = "{server.endpoint}"\nregion = "{server.region}"\n'
-            )
+            lines.append(bucket_table(bucket, server, bucket))
         for folder in ("one", "two"):
             (home / folder).mkdir()
             lines.append(f'[storage.{folder}]\nurl = "{home / folder}"\n')

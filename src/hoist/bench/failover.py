@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoist.bench.image_files import write_bf16
 from hoist.bench.records import Recorder
-from hoist.bench.stage import isolated_config
+from hoist.bench.stage import bucket_table, isolated_config
 from hoist.config import Config
 from hoist.read.connect import open_location
 from hoist.testing.servers import RcloneServer
@@ -97,9 +97,8 @@ class _Bench:
             for name, server in zip((first, second), servers, strict=True):
                 stack.enter_context(server)
                 server.create_bucket(_BUCKET)
-                lines += [f"[storage.{name}]", f'url = "s3://{_BUCKET}"', f'endpoint = "{server.endpoint}"']
-                lines += [f'region = "{server.region}"', ""]
-            lines += [f"[storage.{both}]", 'kind = "any"', f'members = ["{first}", "{second}"]']
+                lines.append(bucket_table(name, server, _BUCKET))
+            lines.append(f'[storage.{both}]\nkind = "any"\nmembers = ["{first}", "{second}"]\n')
             yield isolated_config(self._home, "\n".join(lines), servers[0]), servers[0], first, both
 
 

@@ -60,13 +60,13 @@ def set_stage(
         if S3 in wanted:
             running = stack.enter_context(_server(server, home / "objects", size))
             running.create_bucket(BUCKET)
-            lines += [_bucket(S3, running), _bucket(EMPTY, running, "/empty")]
+            lines += [bucket_table(S3, running, BUCKET), bucket_table(EMPTY, running, f"{BUCKET}/empty")]
         if PUBLIC in wanted:
             from hoist.testing.servers import NginxBucket
 
             web = stack.enter_context(NginxBucket(home / "www"))
             web.create_bucket(BUCKET)
-            lines.append(_bucket(PUBLIC, web) + "anonymous = true\n")
+            lines.append(bucket_table(PUBLIC, web, BUCKET) + "anonymous = true\n")
         config = isolated_config(home, "\n".join(lines), running)
         yield Stage(home, config, tuple(wanted), running.name if running else None, web)
 
@@ -82,10 +82,10 @@ def isolated_config(home: Path, text: str, server: S3Server | None) -> Config:
     return load_config(environ, home)
 
 
-def _bucket(name: str, server: S3Server, prefix: str = "") -> str:
-    return (
-        f'[storage.{name}]\nurl = "s3://{BUCKET}{prefix}"\nendpoint = "{server.endpoint}"\nregion = "{server.region}"\n'
-    )
+def bucket_table(name: str, server: S3Server, bucket: str, endpoint: str = "") -> str:
+    """`[storage.NAME]` of a hoist.toml, for a bucket (or a prefix in it) of a server; `endpoint` is a relay before that."""
+    where = endpoint or server.endpoint
+    return f'[storage.{name}]\nurl = "s3://{bucket}"\nendpoint = "{where}"\nregion = "{server.region}"\n'
 
 
 def _server(name: str, folder: Path, size: int) -> S3Server:

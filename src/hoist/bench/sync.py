@@ -19,7 +19,7 @@ import obstore
 
 from hoist.bench.records import Recorder
 from hoist.bench.relay import Relay
-from hoist.bench.stage import isolated_config
+from hoist.bench.stage import bucket_table, isolated_config
 from hoist.config import Config
 from hoist.errors import HoistError
 from hoist.model.blocks import BlockTable, block_digest, file_blocks
@@ -56,7 +56,7 @@ def run_syncs(options: Options, note: Callable[[Record], None]) -> list[Record]:
         server = stack.enter_context(RadosgwServer())
         for bucket in _BUCKETS:
             server.create_bucket(bucket)
-        config = _config(home, server, server.endpoint)
+        config = _config(home, server)
         for bucket in _BUCKETS:
             _fill(config, bucket, options)
         counted = {"models": options.models, "versions": options.models * options.versions, "tags": options.models}
@@ -70,11 +70,8 @@ def run_syncs(options: Options, note: Callable[[Record], None]) -> list[Record]:
     return recorder.records
 
 
-def _config(home: Path, server: RadosgwServer, endpoint: str) -> Config:
-    lines = [
-        f'[storage.{bucket}]\nurl = "s3://{bucket}"\nendpoint = "{endpoint}"\nregion = "{server.region}"\n'
-        for bucket in _BUCKETS
-    ]
+def _config(home: Path, server: RadosgwServer, endpoint: str = "") -> Config:
+    lines = [bucket_table(bucket, server, bucket, endpoint) for bucket in _BUCKETS]
     lines.append(f'[sync.{_PLAN}]\nfrom = "here"\nto = ["there"]\n')
     return isolated_config(home, "\n".join(lines), server)
 
