@@ -49,6 +49,11 @@ class StorageConfig:
     require_signature: tuple[str, ...] = ()
     retry_seconds: float = 60.0
 
+    @property
+    def scheme(self) -> str:
+        """Of its URL; `file` for a path."""
+        return self.url.partition("://")[0] if "://" in self.url else "file"
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:

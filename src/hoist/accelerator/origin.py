@@ -39,8 +39,7 @@ class Origin:
 
 def origin_of(config: StorageConfig, environ: Mapping[str, str]) -> Origin:
     """The origin that a storage of hoist.toml (or a URL) means. No credentials are read. Raises InvalidConfig."""
-    scheme = config.url.partition("://")[0]
-    if SCHEMES.get(scheme, ("", ""))[0] != "hoist.storage.open_bucket":
+    if SCHEMES.get(config.scheme, ("", ""))[0] != "hoist.storage.open_bucket":
         raise InvalidConfig(
             f"storage {config.address!r}: an accelerator stands before an object store (s3://, oss://, gs://, az://)"
         )

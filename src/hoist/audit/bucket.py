@@ -52,7 +52,7 @@ class BucketProtection:
         yield from self._said(mend, seen=bool(listed or read))
 
     def _list(self) -> bool:
-        if self._scheme == "az":
+        if self.config.scheme == "az":
             query = {"restype": "container", "comp": "list", "maxresults": "1"}
         else:
             query = {"list-type": "2", "max-keys": "1"}
@@ -60,7 +60,7 @@ class BucketProtection:
 
     def _write(self) -> bool:
         """Whether a small object can be put where half-written files lie; it is deleted again."""
-        if self._scheme == "az":
+        if self.config.scheme == "az":
             return False
         key = f"{layout.TMP}audit-{uuid4().hex}"
         answer = fetch(self._url(key), self.config.ca_bundle, method="PUT", body=b"audit")
@@ -82,9 +82,9 @@ class BucketProtection:
 
     def _said(self, mend: str, *, seen: bool) -> Iterator[Finding]:
         """What the bucket's access list and policy say, for those who may ask; `seen`: that it is public was seen."""
-        signer = (
-            None if self.config.anonymous or self._scheme not in ("s3", "oss") else presigner(self.config, self.environ)
-        )
+        if self.config.anonymous or self.config.scheme not in ("s3", "oss"):
+            return
+        signer = presigner(self.config, self.environ)
         if signer is None:
             return
         acl = fetch(signer.url("GET", None, {"acl": ""}, {}), self.config.ca_bundle)
@@ -110,7 +110,3 @@ class BucketProtection:
     def _bucket(self) -> str:
         parts = urlsplit(self.config.url)
         return base_url(replace(self.config, url=f"{parts.scheme}://{parts.netloc}"), self.environ) + "/"
-
-    @property
-    def _scheme(self) -> str:
-        return self.config.url.partition("://")[0]

@@ -36,7 +36,7 @@ def check_protection(
             yield from check_directory(root, storage.address, read_only=isinstance(storage, TreeStorage))
         except OSError as error:
             raise os_error(error, storage.address, f"the permissions of {root}") from None
-    elif isinstance(storage, TreeStorage) and config.url.partition("://")[0] in _BUCKETS:
+    elif isinstance(storage, TreeStorage) and config.scheme in _BUCKETS:
         from hoist.audit.bucket import BucketProtection
         from hoist.storage.bucket import BucketObjects
 

@@ -93,7 +93,7 @@ def _of_kind(storage: Storage, chosen: StorageConfig, group: Group, *, read_only
 
         yield from DirectoryCheck(objects.root, group, read_only).run()
         return
-    if chosen.url.partition("://")[0] in ("s3", "oss", "gs", "az"):
+    if chosen.scheme in ("s3", "oss", "gs", "az"):
         from hoist.checkup.bucket import BucketCheck
         from hoist.storage.bucket import BucketObjects
 

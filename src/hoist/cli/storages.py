@@ -46,5 +46,4 @@ def _fields(config: Config, name: str) -> dict[str, str | None]:
 
 
 def _kind(storage: StorageConfig) -> str | None:
-    scheme = storage.url.partition("://")[0] if "://" in storage.url else "file"
-    return storage.kind or SCHEMES.get(scheme, ("", ""))[1] or None
+    return storage.kind or SCHEMES.get(storage.scheme, ("", ""))[1] or None

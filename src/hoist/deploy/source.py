@@ -13,7 +13,7 @@ from hoist.errors import InvalidConfig, UsageError
 from hoist.model.reference import Location, Reference, parse_location
 from hoist.settings import KINDS
 from hoist.signing.trust import is_identity
-from hoist.storage import SCHEMES
+from hoist.storage import SCHEMES, kind_of
 
 BUCKETS = ("s3", "oss", "gs", "az")
 
@@ -45,7 +45,7 @@ class Source:
     @property
     def scheme(self) -> str:
         """Of the storage's URL; `file` for a path."""
-        return self.config.url.partition("://")[0] if "://" in self.config.url else "file"
+        return self.config.scheme
 
     @property
     def is_bucket(self) -> bool:
@@ -114,7 +114,7 @@ def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[s
         )
     table = {"url": config.url, "endpoint": config.endpoint or "", "accelerator": list(config.accelerator)}
     refuse_secrets(table, known_secrets, f"storage {config.address!r}" if "@" not in config.address else "the storage")
-    found = Source(kind or _kind(config), config)
+    found = Source(kind or kind_of(config), config)
     if found.scheme not in SCHEMES:
         raise InvalidConfig(f"storage {config.address!r}: no storage speaks {found.scheme}://")
     bucket = found.kind in ("oss", "accl")
@@ -123,11 +123,6 @@ def source_of(config: StorageConfig, kind: str | None, known_secrets: Iterable[s
             f"storage {config.address!r} is no object store, which {found.kind} is: give --storage nas or image"
         )
     return found
-
-
-def _kind(config: StorageConfig) -> str:
-    scheme = config.url.partition("://")[0] if "://" in config.url else "file"
-    return config.kind or ("accl" if config.accelerator else SCHEMES.get(scheme, ("", "nas"))[1])
 
 
 def parse_models(texts: Iterable[str]) -> tuple[str, tuple[Model, ...]]:

@@ -17,7 +17,7 @@ from hoist.status.meters import Meter, Reading, folder_of, kernel_meter, meters_
 from hoist.status.probe import probe
 from hoist.status.sizes import Sizes
 from hoist.status.state import Lag, Problem, StorageStatus
-from hoist.storage import SCHEMES, open_storage
+from hoist.storage import kind_of, open_storage
 from hoist.storage.base import Storage
 from hoist.storage.discretion import Discretion
 from hoist.sync.observe import observe
@@ -133,7 +133,7 @@ class Look:
         try:
             with self._problems():
                 config = self._wish.config.storage(self.address)
-                self._found.config, self._found.kind = config, _kind(config)
+                self._found.config, self._found.kind = config, kind_of(config)
                 self._found.failed = True
                 self._look(replace(config, retry_seconds=_RETRY_SECONDS))
         finally:
@@ -220,10 +220,3 @@ def _answer_seconds(storage: Storage) -> float:
     except PermissionDenied:
         """A listing will tell whether that matters."""
     return time.monotonic() - began
-
-
-def _kind(config: StorageConfig) -> str:
-    """As it is configured, or by its URL."""
-    if config.kind or config.accelerator:
-        return config.kind or "accl"
-    return SCHEMES.get(config.url.partition("://")[0] if "://" in config.url else "file", ("", ""))[1]

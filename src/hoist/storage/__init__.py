@@ -25,24 +25,26 @@ SCHEMES: Mapping[str, tuple[str, str]] = {
 }
 
 
+def kind_of(config: StorageConfig) -> str:
+    """The kind that a storage is: as it is configured, or by its URL; empty for a URL that no storage speaks."""
+    return config.kind or ("accl" if config.accelerator else SCHEMES.get(config.scheme, ("", ""))[1])
+
+
 def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
     """Open the storage that `config` describes. Opening sends nothing: a wrong bucket shows at its first use.
 
     Raises InvalidConfig, LocalError.
     """
-    scheme = config.url.partition("://")[0] if "://" in config.url else "file"
-    if scheme not in SCHEMES:
+    if config.scheme not in SCHEMES:
         raise InvalidConfig(
-            f"storage {config.address!r}: no storage speaks {scheme}://; there are a path, "
+            f"storage {config.address!r}: no storage speaks {config.scheme}://; there are a path, "
             + ", ".join(f"{known}://" for known in SCHEMES if known != "any")
         )
-    module, kind = SCHEMES[scheme]
+    module, _ = SCHEMES[config.scheme]
     bucket = module == "hoist.storage.open_bucket"
     if not bucket and (config.accelerator or config.kind == "accl"):
         raise InvalidConfig(f"storage {config.address!r}: only an object store can stand behind an accelerator")
-    if config.accelerator:
-        kind = "accl"
-    opened = import_module(module).open_storage(config, config.kind or kind, environ)
+    opened = import_module(module).open_storage(config, kind_of(config), environ)
     assert isinstance(opened, Storage)
     if config.require_signature:
         opened.required_signers = (*opened.required_signers, config.require_signature)

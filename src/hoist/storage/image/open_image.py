@@ -28,8 +28,7 @@ _IMAGE = re.compile(
 def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
     """The storage at the config's URL; with `REPOSITORY:TAG` or `REPOSITORY@sha256:DIGEST` at its end one image."""
     repositories: Repositories
-    scheme = config.url.partition("://")[0]
-    if scheme == "oci":
+    if config.scheme == "oci":
         repositories, path = open_registry(config, environ, retry_seconds=config.retry_seconds)
         if ":" in path or "@" in path:
             return SingleImage(repositories, *split_image(path, config.address), kind)
@@ -39,7 +38,7 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
             )
         return ImageStorage(repositories, path, kind)
     folder, image = _split(_path(config))
-    repositories = (LayoutArchive if scheme == "oci-archive" else LayoutFolder)(folder, config.address)
+    repositories = (LayoutArchive if config.scheme == "oci-archive" else LayoutFolder)(folder, config.address)
     if image:
         return SingleImage(repositories, *_split_local(image, config.address), kind)
     return ImageStorage(repositories, "", kind)
