@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -31,6 +32,17 @@ def labelled(name: str, **labels: str) -> str:
     """A metric's name with labels, escaped as the format wants it."""
     pairs = [f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items()]
     return f"{name}{{{','.join(pairs)}}}"
+
+
+def parse_samples(text: str) -> dict[str, float]:
+    """What `exposition` has written, by name, with prefix and labels. Never raises: what is no sample is left out."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name and not name.startswith("#"):
+            with suppress(ValueError):
+                found[name] = float(value)
+    return found
 
 
 class MetricsServer:

@@ -89,13 +89,14 @@ def metrics_of(mount: LiveMount) -> Mapping[str, float]:
     """What a live mount shows on its port. Raises LocalError."""
     import urllib.request
 
+    from hoist.expose import parse_samples
+
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{mount.metrics_port}/metrics", timeout=2) as answer:
-            lines = answer.read().decode().splitlines()
+            text = answer.read().decode()
     except OSError as error:
         raise LocalError(f"the metrics of {mount.point} cannot be read: {error}") from None
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name.removeprefix("hoist_mount_"): float(value) for name, value in pairs}
+    return {name.removeprefix("hoist_mount_"): value for name, value in parse_samples(text).items()}
 
 
 def _read(path: Path) -> LiveMount | None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from hoist.accelerator.live import live_accelerators
+from hoist.expose import parse_samples
 from hoist.mount.live import LiveMounts
 from hoist.settings import IS_URL, StorageConfig
 from hoist.status.diskstats import parse_diskstats
@@ -196,23 +197,13 @@ def folder_of(config: StorageConfig) -> Path | None:
 
 
 def read_metrics(url: str) -> Mapping[str, float]:
-    """The samples without labels that are shown at a URL; none where nobody answers."""
+    """The samples that are shown at a URL; none where nobody answers."""
     try:
         with urlopen(url, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 an http URL that was configured
             text = answer.read(_MOST_BYTES).decode(errors="replace")
     except (OSError, ValueError):
         return {}
-    return dict(_samples(text))
-
-
-def _samples(text: str) -> Iterator[tuple[str, float]]:
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        try:
-            if name and not name.startswith("#"):
-                yield name, float(value)
-        except ValueError:
-            continue
+    return parse_samples(text)
 
 
 def _given(urls: Sequence[str]) -> Iterator[Meter]:
