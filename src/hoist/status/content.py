@@ -36,6 +36,11 @@ class Content:
         """The bytes of all versions whose size is known."""
         return sum(sized.size for sized in self.sizes.values())
 
+    @property
+    def unsized(self) -> int:
+        """How many versions have a size that is not known."""
+        return len(self.state.versions) - len(self.sizes)
+
 
 def measure(storage: Storage, state: StorageState, sizes: Sizes, tell: Callable[[Content], object]) -> Content:
     """Find the size of each version that was seen; `tell` is told how far it is. Raises what a storage may.

@@ -111,7 +111,7 @@ class Look:
             versions=len(content.state.versions) if content else None,
             tags=len(content.state.tags) if content else None,
             size_bytes=content.size_bytes if content else None,
-            unsized=len(content.state.versions) - len(content.sizes) if content else 0,
+            unsized=content.unsized if content else 0,
             lags=tuple(found.lags),
             readings=(*readings, *([found.probed] if found.probed else [])),
             problems=tuple(problems),
@@ -121,8 +121,7 @@ class Look:
         took = (self._given_up or time.monotonic()) - self.began
         message = f"no answer in {took:.0f} s ({self._found.stage})"
         if content is not None:
-            left = len(content.state.versions) - len(content.sizes)
-            message = f"not done in {took:.0f} s ({self._found.stage}): {left:,} sizes are not known yet"
+            message = f"not done in {took:.0f} s ({self._found.stage}): {content.unsized:,} sizes are not known yet"
         mend = "look whether it hangs (a server that is silent, a dead mount), or give --limit more"
         return Problem("StorageUnavailable", f"{message}; {mend}", StorageUnavailable.exit_code)
 
