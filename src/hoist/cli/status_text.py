@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
-from hoist.cli.text import print_table, printable, show_count, show_rate, show_seconds, show_size
+from hoist.cli.text import print_table, printable, show_count, show_rate, show_seconds, show_size, table_width
 from hoist.status.meters import Reading
 from hoist.status.state import Lag, Status, StorageStatus
 from hoist.status.watch import Past
@@ -35,7 +35,7 @@ def print_status(status: Status, past: Sequence[Past] = (), *, again: bool = Fal
         print(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.at)))
     width = _width()
     rows = [_row(storage, status) for storage in status.storages]
-    if width is None or _fits(rows, width):
+    if width is None or table_width(_HEADINGS, rows) <= width:
         print_table(_HEADINGS, rows)
     else:
         for storage in status.storages:
@@ -48,11 +48,6 @@ def print_status(status: Status, past: Sequence[Past] = (), *, again: bool = Fal
 def _width() -> int | None:
     """Columns of the terminal; None where there is none, and a table may be as wide as it likes."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _fits(rows: Sequence[Sequence[str]], width: int) -> bool:
-    cells = [[heading.removeprefix(">") for heading in _HEADINGS], *([printable(cell) for cell in row] for row in rows)]
-    return sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) - 2 <= width
 
 
 def _row(storage: StorageStatus, status: Status) -> tuple[str, ...]:

@@ -25,22 +25,37 @@ __all__ = [
     "show_seconds",
     "show_share",
     "show_size",
+    "table_width",
     "tell_error",
     "warn",
 ]
+_GAP = "  "
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
     """Aligned columns, two spaces apart; a heading that starts with `>` aligns its column to the right."""
-    names = [heading.removeprefix(">") for heading in headings]
-    cells = [names, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells, widths = _laid_out(headings, rows)
     for row in cells:
         parts = [
             cell.rjust(width) if heading.startswith(">") else cell.ljust(width)
             for cell, width, heading in zip(row, widths, headings, strict=True)
         ]
-        print((indent + "  ".join(parts)).rstrip())
+        print((indent + _GAP.join(parts)).rstrip())
+
+
+def table_width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How many columns of a terminal `print_table` fills."""
+    _, widths = _laid_out(headings, rows)
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _laid_out(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[int]]:
+    """The cells of a table, its headings first, and how wide each column is."""
+    cells = [
+        [heading.removeprefix(">") for heading in headings],
+        *([printable(cell) for cell in row] for row in rows),
+    ]
+    return cells, [max(map(len, column)) for column in zip(*cells, strict=True)]
 
 
 def print_json(document: object) -> None:
