@@ -14,8 +14,8 @@ from hoist.audit.protection import folder_of
 from hoist.errors import Damaged, FileNotFound, StorageUnavailable
 from hoist.model.manifest import FileEntry
 from hoist.read.engine import Engine, Job
-from hoist.read.plan import Request, plan_ranges
-from hoist.read.sink import CallbackSink
+from hoist.read.plan import plan_ranges
+from hoist.read.sink import verifying_sink
 from hoist.read.source import Source
 from hoist.storage.base import OnBytes, Storage, StoredFile, Version
 from hoist.storage.posix import on_local_disk
@@ -84,7 +84,7 @@ def read_blocks(wanted: Sequence[Wanted], engine: Engine, on_bytes: OnBytes) -> 
             wrong[source.name].append((begin, end))
 
     jobs: list[Job] = []
-    sink = CallbackSink(_ignore)
+    sink = verifying_sink()
     for each in wanted:
         source = replace(each.source, read_into=_noting(each.source, gone))
         requests = plan_ranges(source.blocks, each.spans, source.traits.request_bytes).requests
@@ -111,7 +111,3 @@ def _noting(source: Source, gone: set[str]) -> Callable[[int, memoryview], None]
             raise Damaged(str(error)) from None
 
     return read_into
-
-
-def _ignore(request: Request, view: memoryview) -> None:
-    """The engine has checked the bytes; nothing else is wanted of them."""

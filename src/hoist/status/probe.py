@@ -9,7 +9,7 @@ from threading import Event
 from hoist.model.manifest import Manifest
 from hoist.read.engine import Engine, Job
 from hoist.read.plan import plan_file
-from hoist.read.sink import CallbackSink
+from hoist.read.sink import verifying_sink
 from hoist.read.version import OpenedVersion
 from hoist.status.meters import Reading
 from hoist.storage.base import Storage, Version
@@ -36,7 +36,7 @@ def probe(storage: Storage, version: Version, engine: Engine, stop: Event | None
 
 def _jobs(opened: OpenedVersion) -> Iterator[Job]:
     """Requests of the largest files, as many as make up so much."""
-    sink = CallbackSink(lambda request, view: None)
+    sink = verifying_sink()
     left = MOST_BYTES
     for path in sorted(opened.files, key=lambda path: -opened.files[path].size):
         source = opened.source(path)

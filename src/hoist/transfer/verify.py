@@ -14,9 +14,9 @@ from hoist.progress import Progress
 from hoist.read.engine import Job
 from hoist.read.pack_index import read_index
 from hoist.read.packs import USELESS, PackedFiles
-from hoist.read.plan import Request, plan_file
+from hoist.read.plan import plan_file
 from hoist.read.signed import signed_by
-from hoist.read.sink import CallbackSink
+from hoist.read.sink import verifying_sink
 from hoist.read.source import Source
 from hoist.read.version import OpenedVersion
 
@@ -113,7 +113,7 @@ def _check(
 ) -> list[DamagedRange]:
     damaged: list[DamagedRange] = []
     lock = Lock()
-    sink = CallbackSink(_ignore)
+    sink = verifying_sink()
 
     def note(_: Source, begin: int, end: int) -> None:
         with lock:
@@ -126,10 +126,6 @@ def _check(
     except FileNotFound:
         return [DamagedRange(path, 0, source.size, missing=True)]
     return damaged
-
-
-def _ignore(request: Request, view: memoryview) -> None:
-    """The engine has checked the bytes; nothing else is wanted of them."""
 
 
 def _merged(damaged: list[DamagedRange]) -> tuple[DamagedRange, ...]:
