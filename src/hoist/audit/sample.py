@@ -14,7 +14,6 @@ from hoist.model.blocks import FileBlocks
 from hoist.model.cut import BLOCK_TARGET
 from hoist.settings import parse_size
 
-DEFAULT_SHARE = 0.05
 # Of a share: as much as an hour's reading of a slow store, and not all night.
 MOST_BYTES = 16 << 30
 
