@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 
 from hoist.audit.blocks import AtRest, Broken, Wanted, read_blocks
 from hoist.audit.contents import REPAIR, Held, unreadable
 from hoist.audit.finding import Finding
 from hoist.audit.sample import Chooser, Sample
 from hoist.errors import Damaged, FileNotFound, StorageUnavailable, VersionNotFound
-from hoist.model.manifest import FileEntry, Manifest
+from hoist.model.manifest import Manifest
 from hoist.parallel import SMALL_AT_ONCE, for_each
 from hoist.progress import Progress
 from hoist.read.engine import Engine
@@ -192,9 +193,10 @@ def _ranges(broken: Broken) -> str:
 
 
 def _files(opened: OpenedVersion, damaged: Sequence[DamagedRange]) -> Iterator[Finding]:
-    for path in dict.fromkeys(item.path for item in damaged):
-        mine = [item for item in damaged if item.path == path]
-        entry: FileEntry = opened.entry(path)
+    # They come in order.
+    for path, items in groupby(damaged, key=lambda item: item.path):
+        mine = list(items)
+        entry = opened.entry(path)
         spans = tuple((item.begin, item.end) for item in mine)
         yield as_finding(opened.storage, Broken(opened.version, entry, spans, any(item.missing for item in mine)))
 

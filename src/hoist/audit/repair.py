@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -67,12 +68,14 @@ class _Repair:
 
     def expect(self, findings: Sequence[Finding]) -> int:
         """Say what will have to be healed, so that who holds it is looked for once; the bytes of those files."""
-        for version in dict.fromkeys(item.version for item in findings if item.version):
+        paths: defaultdict[Version, list[str]] = defaultdict(list)
+        for item in findings:
+            if item.version and item.part == "file":
+                paths[item.version].append(item.path)
+        for version, named in paths.items():
             with suppress(HoistError):
-                manifest = Manifest.parse(self._storage.read_manifest(version))
-                mine = [item for item in findings if item.version == version and item.part == "file"]
-                named = {item.path: manifest.by_path.get(item.path) for item in mine}
-                self._entries |= {(version, path): entry for path, entry in named.items() if entry}
+                known = Manifest.parse(self._storage.read_manifest(version)).by_path
+                self._entries |= {(version, path): known[path] for path in named if path in known}
         self._holders = Holders(self._places, {(entry.digest, entry.size) for entry in self._entries.values()})
         return sum(entry.size for entry in self._entries.values())
 
