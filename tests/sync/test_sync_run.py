@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sync_making import Regions, in_step, wrapped
 
 import hoist
-from hoist.errors import Conflict, StorageNotFound, StorageUnavailable, StorageUnsupported
+from hoist.config import StorageConfig
+from hoist.errors import Conflict, InvalidConfig, StorageNotFound, StorageUnavailable, StorageUnsupported
 from hoist.storage.base import Tag, Version
 from hoist.storage.seen import Seen
 from hoist.storage.wrap import Wrapper
+from hoist.sync.plan import SyncPlan
+from hoist.sync.run import run_plan
 from makers import noise
 from signing_making import make_pair
 
@@ -217,3 +221,19 @@ def test_a_damaged_version_is_told_and_the_others_come(directories: Regions, tmp
         assert [problem.what for problem in target.problems] == ["m:v1"]
         assert (target.lag.versions, target.lag.tags) == (1, 1)
         assert directories.state(target.storage)[1] == {"m:latest": "v2"}
+
+
+def test_a_target_that_is_the_source_by_another_name_is_refused(directories: Regions) -> None:
+    directories.plan(to=[str(directories.home / "eu") + "/"])
+    with pytest.raises(InvalidConfig, match="is the same place as 'eu'"):
+        directories.sync()
+
+
+def test_a_logical_target_is_not_pruned_where_it_has_the_source_as_a_member(directories: Regions) -> None:
+    both = StorageConfig("both", "any://us,eu", "any", members=tuple(map(directories.config.storage, ("us", "eu"))))
+    config = replace(directories.config, storages={**directories.config.storages, "both": both})
+    for source, target in (("eu", "both"), ("both", "us")):
+        with pytest.raises(InvalidConfig, match="have a place in common"):
+            run_plan(SyncPlan("p", source, (target,), keep=1, prune=True), config)
+        # Bringing alone takes nothing from anybody.
+        assert run_plan(SyncPlan("p", source, (target,)), config).in_step

@@ -23,6 +23,7 @@ from hoist.sync.apply import Target
 from hoist.sync.bring import Bringer, measure
 from hoist.sync.difference import Difference, age, difference
 from hoist.sync.observe import compare, observe, settle
+from hoist.sync.places import check_places
 from hoist.sync.plan import SyncPlan
 from hoist.sync.result import Lag, Problem, SyncResult, TargetResult
 from hoist.sync.state import StorageState
@@ -45,6 +46,7 @@ def run_plan(
     What goes wrong with a target is in its result. Raises UsageError, InvalidConfig, and what the source raises when it is
     looked at.
     """
+    check_places(plan, config)
     cap = plan.max_bandwidth or config.engine.max_bandwidth
     config = replace(config, engine=replace(config.engine, max_bandwidth=cap))
     return _Run(plan, config, dry_run, progress or Progress(), stop or Event()).run()
