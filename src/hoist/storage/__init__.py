@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 
 from hoist.config import StorageConfig
 from hoist.errors import InvalidConfig
 from hoist.storage.base import Storage
+from hoist.storage.discretion import without_login
 
 # URL scheme -> the module that opens it (its function `open_storage(config, environ)`), and its usual kind.
 SCHEMES: Mapping[str, tuple[str, str]] = {
@@ -35,6 +37,8 @@ def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
 
     Raises InvalidConfig, LocalError.
     """
+    # No storage takes a login from its URL; what refuses one shall not tell it.
+    config = replace(config, address=without_login(config.address))
     if config.scheme not in SCHEMES:
         raise InvalidConfig(
             f"storage {config.address!r}: no storage speaks {config.scheme}://; there are a path, "

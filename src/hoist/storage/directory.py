@@ -231,7 +231,7 @@ class DirectoryObjects:
         if not self.root.is_dir():
             with self.translate(""):
                 self.root.stat()
-            raise StorageNotFound(f"{self.address} is not a directory: {self.root}")
+            raise StorageNotFound(f"{self.address}: {self.root} is a file: name the directory that has the storage")
 
     @contextmanager
     def _written(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
@@ -315,6 +315,10 @@ class DirectoryObjects:
         where = f"{self.address} at {self.root / key}"
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             if not self.root.is_dir():
+                if self.root.exists():
+                    return StorageNotFound(
+                        f"{self.address}: {self.root} is a file: name the directory that has the storage"
+                    )
                 return StorageNotFound(
                     f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}"
                 )

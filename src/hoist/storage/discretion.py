@@ -15,6 +15,11 @@ _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|SIGNATUR
 _SHORTEST_SECRET = 8
 
 
+def without_login(address: str) -> str:
+    """A storage's address without the user and password that a URL can hold."""
+    return _USER.sub("***@", address) if "://" in address else address
+
+
 class Discretion:
     """Takes out of texts what nobody may read; `environ` is where secrets may stand."""
 
