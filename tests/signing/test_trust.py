@@ -165,12 +165,12 @@ def test_keys_that_cannot_be_used(made: Made, tmp_path: Path) -> None:
         (locked.private, "HOIST_SIGN_PASSWORD", {}),
         (locked.private, "is not its password", {"HOIST_SIGN_PASSWORD": "wrong"}),
         (made.good.private, "unset HOIST_SIGN_PASSWORD", {"HOIST_SIGN_PASSWORD": "wrong"}),
-        (made.good.public, "no private key", {}),
+        (made.good.public, "no private key: it holds a public one", {}),
         (curve.private, "P-256", {}),
         (tmp_path / "rsa.pem", "P-256", {}),
-        (tmp_path / "junk", "no private key", {}),
+        (tmp_path / "junk", "no private key.*openssl ecparam", {}),
         (tmp_path / "absent", "cannot read", {}),
-        (tmp_path, "cannot read", {}),
+        (tmp_path, "cannot read.*name a file in PEM", {}),
     ):
         with pytest.raises(InvalidConfig, match=words) as error:
             open_signer(str(path), env)
@@ -180,6 +180,8 @@ def test_keys_that_cannot_be_used(made: Made, tmp_path: Path) -> None:
         (curve.public, "openssl ecparam"),
         (tmp_path / "rsa.pub", "openssl ecparam"),
         (tmp_path / "absent", "cannot read"),
+        ("me@example.com", "IDENTITY@ISSUER"),
+        ("", "names nobody"),
     ):
         with pytest.raises(InvalidConfig, match=words):
             trusted([str(path)])

@@ -85,7 +85,12 @@ def run_list(args: Namespace) -> int:
     """List the versions of a storage, or the storages."""
     if args.storage is None:
         from hoist.cli.storages import show_storages
+        from hoist.errors import UsageError
 
+        if args.signed_by:
+            raise UsageError(
+                "--signed-by tells of the versions of a storage: name one, as hoist list nas --signed-by KEY"
+            )
         return show_storages(args.json)
     import hoist.verbs
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _MOST_KEY_BYTES = 64 << 10
-_MEND = "make one: openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem; openssl ec -in KEY.pem -pubout -out KEY.pub"
+MEND = "make one: openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem; openssl ec -in KEY.pem -pubout -out KEY.pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def read_public_key(path: Path) -> PublicKey:
     try:
         key = load_pem_public_key(data)
     except Exception as error:  # noqa: BLE001 whatever it raises, it is not the key that is wanted
-        raise InvalidConfig(f"{path} is no public key in PEM ({type(error).__name__}): {_MEND}") from None
+        raise InvalidConfig(f"{path} is no public key in PEM ({type(error).__name__}): {MEND}") from None
     return public_key(str(path), key)
 
 
@@ -70,7 +70,7 @@ def public_key(name: str, key: object) -> PublicKey:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in CURVES:
-        raise InvalidConfig(f"{name} is no key of an elliptic curve P-256, P-384 or P-521: {_MEND}")
+        raise InvalidConfig(f"{name} is no key of an elliptic curve P-256, P-384 or P-521: {MEND}")
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(name, hashlib.sha256(pem).hexdigest(), key)
 
@@ -81,7 +81,9 @@ def read_key_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_MOST_KEY_BYTES + 1)
     except OSError as error:
-        raise InvalidConfig(f"cannot read the key {path}: {error.strerror}") from None
+        raise InvalidConfig(
+            f"cannot read the key {path}: {error.strerror}: name a file in PEM that this user may read"
+        ) from None
     if len(data) > _MOST_KEY_BYTES:
         raise InvalidConfig(f"{path} is too large for a key")
     return data

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hoist.errors import InvalidConfig
 from hoist.model.manifest import Manifest
-from hoist.signing.keys import PublicKey, missing, public_key, read_key_file
+from hoist.signing.keys import MEND, PublicKey, missing, public_key, read_key_file
 from hoist.signing.trust import Trusted
 
 KEYLESS = "sigstore"
@@ -88,6 +88,10 @@ def open_signer(key: str, environ: Mapping[str, str]) -> Signer:
         mend = "no password: unset HOIST_SIGN_PASSWORD" if secret else "a password: give it as HOIST_SIGN_PASSWORD"
         raise InvalidConfig(f"the key {path} has {mend}") from None
     except Exception as error:  # noqa: BLE001 whatever it raises, it is not the key that is wanted; its text may be of the key
+        if b"PUBLIC KEY" in data:
+            raise InvalidConfig(
+                f"{path} is no private key: it holds a public one, and who signs needs the other"
+            ) from None
         hint = ", or HOIST_SIGN_PASSWORD is not its password" if secret else ""
-        raise InvalidConfig(f"{path} is no private key in PEM{hint} ({type(error).__name__})") from None
+        raise InvalidConfig(f"{path} is no private key in PEM{hint} ({type(error).__name__}): {MEND}") from None
     return KeySigner(path, public_key(str(path), private.public_key()), secret)

@@ -64,6 +64,11 @@ def trusted(texts: Sequence[str]) -> list[Trusted]:
     found: list[Trusted] = []
     for text in texts:
         named = IDENTITY.fullmatch(text)
+        if not named and (not text.strip() or ("@" in Path(text).name and not Path(text).exists())):
+            raise InvalidConfig(
+                f"{text!r} names nobody: write the path of a public key, or IDENTITY@ISSUER, as "
+                "me@example.com@https://accounts.example.com"
+            )
         found.append(Identity(named[1], named[2]) if named else read_public_key(Path(text)))
     return found
 
