@@ -62,6 +62,13 @@ def test_failures_are_told_by_target(directories: Regions, zygote: Zygote) -> No
     assert someone.refused("sync", "-q").code == 3
 
 
+def test_a_plan_that_names_nothing_says_so(directories: Regions, zygote: Zygote) -> None:
+    directories.publish("eu//m:v1", b"1")
+    directories.plan(models=["n*"])
+    done = user(directories, zygote).run("sync", "-q")
+    assert "hoist: warning: the plan production names no version that eu has: see its models" in done.error
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

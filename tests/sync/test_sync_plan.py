@@ -69,6 +69,10 @@ def test_names_and_tags_that_are_meant() -> None:
         ({"models": ["a:"]}, "'a:' is no pattern"),
         ({"models": [":v1"]}, "':v1' is no pattern"),
         ({"models": [""]}, "must be a list of texts"),
+        ({"models": ["SD15/*"]}, "'SD15/\\*' fits nothing: write lower-case"),
+        ({"models": ["a:b:c"]}, "'a:b:c' fits nothing"),
+        ({"models": ["[ab"]}, "close the bracket"),
+        ({"tags": ["my tag"]}, "tags: 'my tag' fits nothing"),
         ({"keep": -1}, "keep is how many"),
         ({"keep": True}, "keep is how many"),
         ({"prune": "yes"}, "must be true or false"),
@@ -117,8 +121,10 @@ def test_a_file_of_its_own_may_hold_plan_and_storages(tmp_path: Path, monkeypatc
     assert find_plan("./more/production.toml", config)[0].name == "two"
     with pytest.raises(UsageError, match="has no plan 'one'"):
         find_plan(f"{more}//one", config)
-    with pytest.raises(InvalidConfig, match="No such file"):
+    with pytest.raises(InvalidConfig, match=r"\./none\.toml: No such file: name a \.toml file that has a plan"):
         find_plan("./none.toml", config)
+    with pytest.raises(UsageError, match=r"'\./more' is no plan: a file that has one ends in \.toml"):
+        find_plan("./more", config)
 
 
 def test_a_file_without_a_plan_says_how_one_looks(tmp_path: Path) -> None:

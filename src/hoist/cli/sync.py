@@ -196,6 +196,9 @@ def _some(lines: list[str]) -> list[str]:
 
 
 def _print_problems(result: SyncResult) -> None:
+    if not result.versions and result.error is None:
+        text = f"the plan {result.plan} names no version that {result.source} has: see its models"
+        print(printable(f"hoist: warning: {text}"), file=sys.stderr)
     lines = [_named(result.source, str(result.error))] if result.error else []
     for target in result.targets:
         texts = [f"{each.what}: {each.error}" if each.what else str(each.error) for each in target.problems]

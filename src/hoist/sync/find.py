@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hoist.config import Config, load_config
-from hoist.errors import UsageError
+from hoist.errors import InvalidConfig, UsageError
 from hoist.sync.plan import SyncPlan, parse_plan
 
 _BETWEEN = "//"
@@ -20,6 +20,9 @@ def find_plan(given: str, config: Config) -> tuple[SyncPlan, Config]:
     file, _, name = given.partition(_BETWEEN) if _is_file(given) else ("", "", given)
     if file:
         path = Path(file)
+        if not path.is_file():
+            why = "is no file" if path.exists() else "No such file"
+            raise InvalidConfig(f"{file}: {why}: name a .toml file that has a plan, [sync.NAME]")
         config = load_config(config.environ, also=path)
         known = {each: table for each, table in config.plans.items() if table["_from"] == str(path)}
         where = file
@@ -29,6 +32,8 @@ def find_plan(given: str, config: Config) -> tuple[SyncPlan, Config]:
         if len(known) != 1:
             raise UsageError(_which(where, sorted(known)))
         (name,) = known
+    if name not in known and not file and "/" in name:
+        raise UsageError(f"{name!r} is no plan: a file that has one ends in .toml, as ./production.toml")
     if name not in known:
         raise UsageError(f"{where} has no plan {name!r}" + _there(sorted(known)))
     return plan_of(name, Config(plans=known)), config

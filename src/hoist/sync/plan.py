@@ -15,6 +15,7 @@ Paths in it are relative to its file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +29,11 @@ from hoist.transfer.collect import parse_duration
 FIELDS = ("from", "to", "models", "tags", "keep", "prune", "interval", "max_bandwidth")
 DEFAULT_INTERVAL = 300.0
 _WILD = "*?["
+# What a pattern that can fit a name, a version or a tag is made of.
+_NAME_SIGNS = re.compile(r"[a-z0-9._/*?!\[\]-]+")
+_LABEL_SIGNS = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
+_LABEL_WORDS = "letters, digits, '.', '_' and '-'"
+_UNCLOSED = re.compile(r"\[[^\]]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +103,13 @@ def parse_plan(name: str, table: Mapping[str, Any], where: str, base: Path | Non
     if source in others:
         raise InvalidConfig(f"{where}: {source!r} stands in from and in to")
     patterns = _texts(values.get("models", ["*"]), f"{where}: models")
+    tags = _texts(values.get("tags", ["*"]), f"{where}: tags", empty=True)
     return SyncPlan(
         name=name,
         source=source,
         targets=tuple(dict.fromkeys(others)),
         models=tuple(_pattern(text, where) for text in dict.fromkeys(patterns)),
-        tags=tuple(dict.fromkeys(_texts(values.get("tags", ["*"]), f"{where}: tags", empty=True))),
+        tags=tuple(_tag_pattern(text, where) for text in dict.fromkeys(tags)),
         keep=_keep(values.get("keep", 0), where),
         prune=_flag(values.get("prune", False), f"{where}: prune"),
         interval_seconds=parse_interval(values.get("interval", DEFAULT_INTERVAL), f"{where}: interval"),
@@ -136,7 +143,23 @@ def _pattern(text: str, where: str) -> ModelPattern:
         raise InvalidConfig(
             f"{where}: models: {text!r} is no pattern: write NAME or NAME:VERSION, as sd15/* or a/b:stable"
         )
+    _check_fits(name, _NAME_SIGNS, f"{where}: models: {text!r}", "lower-case letters, digits, '.', '_', '-' and '/'")
+    if colon:
+        _check_fits(label, _LABEL_SIGNS, f"{where}: models: {text!r}", _LABEL_WORDS)
     return ModelPattern(name, label if colon else None)
+
+
+def _tag_pattern(text: str, where: str) -> str:
+    _check_fits(text, _LABEL_SIGNS, f"{where}: tags: {text!r}", _LABEL_WORDS)
+    return text
+
+
+def _check_fits(pattern: str, signs: re.Pattern[str], label: str, words: str) -> None:
+    """Refuse what can fit nothing: with it a plan would be in step for ever, and bring nothing."""
+    if not signs.fullmatch(pattern):
+        raise InvalidConfig(f"{label} fits nothing: write {words}, or patterns with * ? [a-z]")
+    if _UNCLOSED.search(pattern):
+        raise InvalidConfig(f"{label} fits nothing: close the bracket, as in [a-z]*")
 
 
 def _texts(value: object, label: str, *, empty: bool = False) -> list[str]:
