@@ -136,7 +136,7 @@ class Config:
         if IS_URL.match(address) or address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
             overrides = {key: self.environ.get(f"HOIST_{key.upper()}") for key in STORAGE_FIELDS if key not in _NAMED}
             return parse_storage(
-                address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_"
+                address, {"url": address} | {k: v for k, v in overrides.items() if v is not None}, "HOIST_*"
             )
         known = f"; hoist.toml has {', '.join(sorted(self.storages))}" if self.storages else ""
         if Path(address).is_dir():

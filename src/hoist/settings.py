@@ -156,9 +156,11 @@ def parse_any(
     label = f"{where}: storage {address!r}"
     unknown = sorted(set(values) - {"kind", "members", "require_signature"})
     if unknown:
-        raise InvalidConfig(
-            f"{label}: a storage of kind {ANY} has kind and members, and no {unknown[0]}: its members have"
+        known = unknown[0] in STORAGE_FIELDS
+        why = (
+            f"and no {unknown[0]}: its members have" if known else f"and may have require_signature; not {unknown[0]!r}"
         )
+        raise InvalidConfig(f"{label}: a storage of kind {ANY} has kind and members, {why}")
     if values.get("kind") not in (None, ANY):
         raise InvalidConfig(f"{label}: members are those of kind = {ANY!r}, not of {values['kind']!r}")
     names = _texts(values.get("members"))
@@ -171,9 +173,10 @@ def parse_any(
             )
         if name not in storages:
             known = ", ".join(sorted(storages)) or "none"
-            raise InvalidConfig(
-                f"{label}: no storage is named {name!r}; there are {known}: add [storage.{name}] with its url"
-            )
+            # A URL or a path needs a name first.
+            new = "NAME" if "/" in name else name
+            mend = f"add [storage.{new}] with its url" + (", and name that" if new != name else "")
+            raise InvalidConfig(f"{label}: no storage is named {name!r}; there are {known}: {mend}")
         if names.count(name) > 1:
             raise InvalidConfig(f"{label}: member {name!r} is named twice")
     members = tuple(storages[name] for name in names)

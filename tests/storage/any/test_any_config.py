@@ -54,6 +54,8 @@ def test_members_by_the_environment_win(tmp_path: Path) -> None:
         ('members = ["models"]', "'models' is itself of kind any"),
         ('members = ["other"]', "'other' is itself of kind any: name that one's members"),
         ('members = ["eu"]\nurl = "./x"', "and no url: its members have"),
+        ('members = ["eu"]\nmember = ["us"]', "not 'member'"),
+        ('members = ["./us"]', r"add \[storage.NAME\] with its url, and name that"),
         ('members = ["eu"]\nkind = "nas"', "members are those of kind = 'any', not of 'nas'"),
     ],
 )
