@@ -50,6 +50,17 @@ def shell(tmp_path: Path, zygote: Zygote) -> Shell:
         (("publsh", "x", "y"), 2, "did you mean publish?"),
         (("bench",), 2, "COMMAND"),
         (("list", "here", "--jso"), 2, "unrecognized arguments"),
+        (("list", "--signed-by", "release.pub"), 2, "name one, as hoist list nas"),
+        (("list", "s3://id:very-secret@bucket/p"), 2, "storage 's3://***@bucket/p'"),
+        (("list", "oci://id:very-secret@host/p"), 2, "storage 'oci://***@host/p'"),
+        (("list", "https://id:very-secret@host/p"), 2, "storage 'https://***@host/p'"),
+        (("list", "./model.safetensors"), 3, "model.safetensors is a file: name the directory"),
+        (("verify", "here//sd15/one:v1", "--signed-by", "me@example.com"), 2, "IDENTITY@ISSUER"),
+        (("verify", "here//sd15/one:v1", "--signed-by", "no.pub"), 2, "name a file in PEM"),
+        (("rollout", "sd15/one:v1", "--tag", "t", "--regions", "here", "--wait", "soon"), 2, "--wait: 'soon' is not"),
+        (("sync", "./none.toml"), 2, "name a .toml file that has a plan"),
+        (("sync", "./none"), 2, "ends in .toml"),
+        (("status", "here", "--metrics-of", "nas=http://h/"), 2, "name it among the storages"),
     ],
 )
 def test_a_mistake_has_its_exit_code_and_its_mend(shell: Shell, words: tuple[str, ...], code: int, said: str) -> None:

@@ -61,6 +61,19 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
+def test_what_is_missing_is_named_once_with_what_there_is(shell: Shell) -> None:
+    for words in (("rollback", NAME, "--tag", "stabel", "--regions", "a"), ("history", f"a//{NAME}:stabel")):
+        missing = shell.fails(*words)
+        assert (missing.code, missing.error) == (
+            3,
+            f"hoist: error: a has no tag {NAME}:stabel; {NAME} has the tags stable\n",
+        )
+    gone = shell.fails("rollback", NAME, "--tag", "stable", "--regions", "gone", HOIST_STORAGE_GONE_URL="/nowhere")
+    assert gone.error.startswith("hoist: error: gone: there is no directory /nowhere")
+    same = shell.run("rollout", f"{NAME}:v1", "--tag", "stable", "--regions", "a", "--dry-run")
+    assert "  a  nothing to do: the tag names it already\n" in same.out
+
+
 def test_it_says_what_it_does(shell: Shell) -> None:
     planned = shell.run(*ROLLOUT, "--dry-run")
     assert (

@@ -39,7 +39,8 @@ def add_to(root: Root) -> None:
     )
     add = parser.add_argument
     text = (
-        "a plan ([sync.NAME] of hoist.toml, or a .toml file), or storages; default: the only plan, or else all storages"
+        "a plan ([sync.NAME] of hoist.toml, or a .toml file), or storages; "
+        "default: the only plan, or without any all storages"
     )
     add("places", metavar="PLAN | STORAGE", nargs="*", help=text)
     how = parser.add_mutually_exclusive_group()

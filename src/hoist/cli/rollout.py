@@ -6,11 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet
-from hoist.cli.text import print_json, tell_error
+from hoist.cli.text import named_once, print_json, tell_error
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from threading import Event
+
 
 GROUP = "keep in step"
 
@@ -118,7 +119,6 @@ def run_rollout(args: Namespace) -> int:
     from hoist.cli.progress import make_reporter
     from hoist.cli.rollout_text import Steps, print_outlook, rolled_document
     from hoist.errors import Cancelled
-    from hoist.transfer.collect import parse_duration
     from hoist.verbs import rollout
 
     stop = Event()
@@ -132,8 +132,8 @@ def run_rollout(args: Namespace) -> int:
             plan=args.plan,
             source=args.source,
             check=args.check,
-            check_timeout=parse_duration(args.check_timeout),
-            wait=parse_duration(args.wait),
+            check_timeout=_duration(args.check_timeout, "--check-timeout"),
+            wait=_duration(args.wait, "--wait"),
             on_failure=args.on_failure,
             dry_run=args.dry_run,
             told=steps,
@@ -146,7 +146,7 @@ def run_rollout(args: Namespace) -> int:
         print_outlook(done)
     for each in done.regions:
         if each.error not in (None, done.error):
-            tell_error(f"{each.region}: {each.error}")
+            tell_error(named_once(each.region, str(each.error)))
     cancelled = isinstance(done.error, Cancelled)
     if cancelled:
         print("hoist: cancelled; run it again to roll out", file=sys.stderr)
@@ -169,7 +169,7 @@ def run_rollback(args: Namespace) -> int:
         print_json({"name": args.name, "tag": args.tag, "regions": [back_document(each) for each in done]})
     for each in done:
         if each.error is not None:
-            tell_error(f"{each.region}: {each.error}")
+            tell_error(named_once(each.region, str(each.error)))
     return common_exit_code(each.error.exit_code for each in done if each.error is not None)
 
 
@@ -188,6 +188,16 @@ def run_history(args: Namespace) -> int:
         if each.error is not None:
             tell_error(str(each.error))
     return common_exit_code(each.error.exit_code for each in found if each.error is not None)
+
+
+def _duration(text: str, option: str) -> float:
+    from hoist.errors import UsageError
+    from hoist.transfer.collect import parse_duration
+
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 class _Orderly:

@@ -94,12 +94,15 @@ def print_outlook(done: RolledOut) -> None:
         if each.brought is not None:
             steps.append(f"bring it, {show_size(each.brought.sent_bytes)} to send")
         now = each.before.label if each.before else "nothing"
+        if each.state == "already" and not steps:
+            print(printable(f"  {each.region}  nothing to do: the tag names it already"))
+            continue
         if each.state == "already":
-            steps.append("the tag names it already")
+            steps.append("leave the tag, which names it already")
         elif each.error is None:
             steps.append(f"move {done.tag} from {now}")
         else:
-            steps.append("NOT possible")
+            steps.append("fail")
         print(printable(f"  {each.region}  would: {', then '.join(steps)}"))
 
 

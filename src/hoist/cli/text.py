@@ -16,6 +16,7 @@ from hoist.formatting import (
 )
 
 __all__ = [
+    "named_once",
     "print_json",
     "print_table",
     "printable",
@@ -63,6 +64,11 @@ def print_json(document: object) -> None:
     import json
 
     print(json.dumps(document, indent=2))
+
+
+def named_once(storage: str, problem: str) -> str:
+    """What went wrong with a storage; many an error begins with its name already."""
+    return problem if problem.startswith((f"{storage}:", f"{storage} ")) else f"{storage}: {problem}"
 
 
 def tell_error(message: str) -> None:

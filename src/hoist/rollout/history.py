@@ -14,6 +14,7 @@ from hoist.storage.base import Storage, Tag
 from hoist.storage.moves import TagMove
 
 _LOCATIONS_AT_ONCE = 16
+_TAGS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ def read_histories(locations: Sequence[str], config: Config) -> list[History]:
     return for_each(lambda each: _history(*each, config), asked, _LOCATIONS_AT_ONCE)
 
 
+def known_tags(storage: Storage, name: str) -> str:
+    """What tags a model has, to be said where one is missing; empty where there are none."""
+    tags = sorted(each.tag for each in storage.tags(name))
+    return f"; {name} has the tags {', '.join(tags[:_TAGS_SHOWN])}" if tags else ""
+
+
 def _parse(text: str) -> tuple[str, str, str]:
     storage, reference = split_location(text)
     name, colon, tag = reference.partition(":")
@@ -62,7 +69,7 @@ def _history(address: str, name: str, tag: str, config: Config) -> History:
 def _tags(storage: Storage, address: str, name: str, tag: str) -> list[TagHistory]:
     found = storage.find_tag(name, tag) if tag else None
     if tag and found is None:
-        raise VersionNotFound(f"{address} has no tag {name}:{tag}")
+        raise VersionNotFound(f"{address} has no tag {name}:{tag}{known_tags(storage, name)}")
     tags = [found] if found else list(storage.tags(name))
     if not tags and next(iter(storage.versions(name)), None) is None:
         raise VersionNotFound(f"{address} has no model {name}")

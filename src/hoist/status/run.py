@@ -88,7 +88,10 @@ class Observer:
         self._options = options or Options()
         unknown = set(self._options.metrics_of) - set(subject.addresses)
         if unknown:
-            raise UsageError(f"metrics are named of {sorted(unknown)[0]}, which is not looked at")
+            name = sorted(unknown)[0]
+            raise UsageError(
+                f"metrics are named of {name}, which is not looked at: name it among the storages, or leave them out"
+            )
         self._sizes = Sizes(subject.config.cache_folder / "status" / "sizes")
         self._looks: dict[str, Look] = {}
         self._samples: dict[Meter, Sample] = {}
