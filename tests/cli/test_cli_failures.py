@@ -54,6 +54,7 @@ def shell(tmp_path: Path, zygote: Zygote) -> Shell:
         (("list", "s3://id:very-secret@bucket/p"), 2, "storage 's3://***@bucket/p'"),
         (("list", "oci://id:very-secret@host/p"), 2, "storage 'oci://***@host/p'"),
         (("list", "https://id:very-secret@host/p"), 2, "storage 'https://***@host/p'"),
+        (("verify", "s3://id:very-secret@bucket/p"), 2, "'s3://***@bucket/p' is not a location"),
         (("list", "./model.safetensors"), 3, "model.safetensors is a file: name the directory"),
         (("verify", "here//sd15/one:v1", "--signed-by", "me@example.com"), 2, "IDENTITY@ISSUER"),
         (("verify", "here//sd15/one:v1", "--signed-by", "no.pub"), 2, "name a file in PEM"),
@@ -68,6 +69,7 @@ def test_a_mistake_has_its_exit_code_and_its_mend(shell: Shell, words: tuple[str
     assert (done.code, done.out) == (code, "")
     assert done.error.startswith("hoist: error: ")
     assert said in done.error
+    assert "very-secret" not in done.error
 
 
 def test_another_content_under_the_same_label_is_a_conflict(shell: Shell) -> None:
