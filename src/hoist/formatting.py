@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+# With a scheme before it, or with a password in it.
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+@|\b[^\s/@:]+:[^\s/@]+@")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -59,3 +63,13 @@ def short_digest(digest: str) -> str:
 def printable(text: str) -> str:
     """`text` on one line, with control characters escaped: a name out of a file must not command the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.splitlines()))
+
+
+def without_logins(text: str) -> str:
+    """A text without the users and passwords of the URLs in it."""
+    return _LOGIN.sub("***@", text)
+
+
+def without_login(address: str) -> str:
+    """A storage's address without the user and password that a URL can hold; a path may hold anything."""
+    return without_logins(address) if "://" in address else address

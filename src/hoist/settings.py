@@ -156,11 +156,9 @@ def parse_any(
     label = f"{where}: storage {address!r}"
     unknown = sorted(set(values) - {"kind", "members", "require_signature"})
     if unknown:
-        known = unknown[0] in STORAGE_FIELDS
-        why = (
-            f"and no {unknown[0]}: its members have" if known else f"and may have require_signature; not {unknown[0]!r}"
-        )
-        raise InvalidConfig(f"{label}: a storage of kind {ANY} has kind and members, {why}")
+        theirs = unknown[0] in STORAGE_FIELDS
+        why = f"no {unknown[0]}: its members have" if theirs else f"may have require_signature; not {unknown[0]!r}"
+        raise InvalidConfig(f"{label}: a storage of kind {ANY} has kind and members, and {why}")
     if values.get("kind") not in (None, ANY):
         raise InvalidConfig(f"{label}: members are those of kind = {ANY!r}, not of {values['kind']!r}")
     names = _texts(values.get("members"))

@@ -175,16 +175,17 @@ def test_keys_that_cannot_be_used(made: Made, tmp_path: Path) -> None:
         with pytest.raises(InvalidConfig, match=words) as error:
             open_signer(str(path), env)
         assert not {"wrong", "right", "secret"} & set(str(error.value).split())
-    for path, words in (
+    unusable: tuple[tuple[Path | str, str], ...] = (
         (made.good.private, "give the public one"),
         (curve.public, "openssl ecparam"),
         (tmp_path / "rsa.pub", "openssl ecparam"),
         (tmp_path / "absent", "cannot read"),
         ("me@example.com", "IDENTITY@ISSUER"),
         ("", "names nobody"),
-    ):
+    )
+    for named, words in unusable:
         with pytest.raises(InvalidConfig, match=words):
-            trusted([str(path)])
+            trusted([str(named)])
     with pytest.raises(InvalidConfig):
         trusted([])
 

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 from hoist.errors import InvalidReference
+from hoist.formatting import without_login
 
 DEFAULT_LABEL = "latest"
 
@@ -23,8 +24,6 @@ NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
-# A user and a password, which no storage takes from its URL and nobody shall read in an error.
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 _MAX_NAME = 200
 
 
@@ -112,9 +111,8 @@ def split_location(text: str) -> tuple[str, str]:
         start += 1
     at = text.find("//", start)
     if at <= 0 or not text[at + 2 :]:
-        shown = _LOGIN.sub("***@", text)
         raise InvalidReference(
-            f"{shown!r} is not a location: write STORAGE//NAME:VERSION, as in nas//sd15/anything:v5, "
+            f"{without_login(text)!r} is not a location: write STORAGE//NAME:VERSION, as in nas//sd15/anything:v5, "
             "s3://bucket/prefix//sd15/anything:v5 or /srv/models//sd15/anything:v5"
         )
     return text[:at], text[at + 2 :]

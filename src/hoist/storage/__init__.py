@@ -8,8 +8,8 @@ from importlib import import_module
 
 from hoist.config import StorageConfig
 from hoist.errors import InvalidConfig
+from hoist.formatting import without_login
 from hoist.storage.base import Storage
-from hoist.storage.discretion import without_login
 
 # URL scheme -> the module that opens it (its function `open_storage(config, environ)`), and its usual kind.
 SCHEMES: Mapping[str, tuple[str, str]] = {

@@ -5,19 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from hoist.formatting import without_logins
 from hoist.storage.translate import redact
 
-# With a scheme before it, or with a password in it.
-_USER = re.compile(r"(?<=://)[^/@\s]+@|\b[^\s/@:]+:[^\s/@]+@")
 _QUERY = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"']+")
 _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|SIGNATURE", re.I)
 # Shorter values are words that can stand in any message.
 _SHORTEST_SECRET = 8
-
-
-def without_login(address: str) -> str:
-    """A storage's address without the user and password that a URL can hold."""
-    return _USER.sub("***@", address) if "://" in address else address
 
 
 class Discretion:
@@ -30,7 +24,7 @@ class Discretion:
 
     def text(self, text: str) -> str:
         """`text` without secrets."""
-        shown = redact(_QUERY.sub(r"\1?***", _USER.sub("***@", text)))
+        shown = redact(_QUERY.sub(r"\1?***", without_logins(text)))
         for secret in self._secrets:
             shown = shown.replace(secret, "***")
         return shown
