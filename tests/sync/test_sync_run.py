@@ -229,6 +229,17 @@ def test_a_target_that_is_the_source_by_another_name_is_refused(directories: Reg
         directories.sync()
 
 
+def test_a_target_that_is_the_source_by_a_link_fails_alone(directories: Regions) -> None:
+    directories.publish("eu//m:v1", b"1")
+    (directories.home / "link").symlink_to(directories.home / "eu")
+    directories.plan(to=[str(directories.home / "link"), "us"], prune=True, keep=1)
+    by_link, other = directories.sync().targets
+    assert [type(problem.error) for problem in by_link.problems] == [InvalidConfig]
+    assert "is the same place as 'eu'" in str(by_link.problems[0].error)
+    assert other.in_step
+    assert directories.state("us")[0]
+
+
 def test_a_logical_target_is_not_pruned_where_it_has_the_source_as_a_member(directories: Regions) -> None:
     both = StorageConfig("both", "any://us,eu", "any", members=tuple(map(directories.config.storage, ("us", "eu"))))
     config = replace(directories.config, storages={**directories.config.storages, "both": both})

@@ -18,6 +18,11 @@ TRAITS = Traits(request_bytes=8 << 20, connections=8)
 
 def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -> Storage:
     """The directory at the config's path. It must be there at its first use: a mount that is missing is not made up for."""
+    return TreeStorage(DirectoryObjects(root_of(config), config.address, TRAITS), kind)
+
+
+def root_of(config: StorageConfig) -> Path:
+    """The absolute path that a directory's config names; nothing is asked of the disk. Raises InvalidConfig."""
     path = config.url
     if path.startswith("file:"):
         parts = urlsplit(path)
@@ -27,4 +32,4 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
     root = local_path(path, f"storage {config.address!r}").absolute()
     if root == Path(root.anchor):
         raise InvalidConfig(f"storage {config.address!r}: the root folder cannot be a storage")
-    return TreeStorage(DirectoryObjects(root, config.address, TRAITS), kind)
+    return root

@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+import os
 
 from hoist.config import Config
-from hoist.errors import InvalidConfig, StorageNotFound
-from hoist.settings import IS_URL, StorageConfig
+from hoist.errors import HoistError, InvalidConfig
+from hoist.settings import StorageConfig
 from hoist.sync.plan import SyncPlan
 
 
 def check_places(plan: SyncPlan, config: Config) -> None:
     """Refuse a target that is the source itself, and where the plan prunes also one that has a member in common with it.
 
-    What cannot be known here, such as two names of one server, is not found. Raises InvalidConfig, StorageNotFound.
+    By what their names say: no disk is asked, which might not answer. Raises InvalidConfig.
     """
-    source = _places(config.storage(plan.source))
     for address in plan.targets:
         try:
-            target = _places(config.storage(address))
-        except StorageNotFound:
+            source, target = (_places(config.storage(each), by_name=True) for each in (plan.source, address))
+        except HoistError:
             # The run tells this of that target, and goes on with the others.
             continue
-        if source == target:
-            raise InvalidConfig(
-                f"[sync.{plan.name}]: {address!r} is the same place as {plan.source!r}, which stands in from: "
-                "leave it out of to"
-            )
-        if plan.prune and source & target:
-            raise InvalidConfig(
-                f"[sync.{plan.name}]: {address!r} and {plan.source!r}, which stands in from, have a place in common, and "
-                "prune = true would remove versions of the source: name the other members in their place, or leave prune out"
-            )
+        _check(plan, address, source, target)
 
 
-def _places(storage: StorageConfig) -> set[tuple[str, str]]:
+def check_target(plan: SyncPlan, config: Config, address: str) -> None:
+    """The same of one target with links followed, which waits for a mount that hangs.
+
+    What cannot be known here, such as two names of one server, is not found. Raises InvalidConfig, StorageNotFound.
+    """
+    source, target = (_places(config.storage(each), by_name=False) for each in (plan.source, address))
+    _check(plan, address, source, target)
+
+
+_Places = set[tuple[str, str]]
+
+
+def _check(plan: SyncPlan, address: str, source: _Places, target: _Places) -> None:
+    if source == target:
+        raise InvalidConfig(
+            f"[sync.{plan.name}]: {address!r} is the same place as {plan.source!r}, which stands in from: "
+            "leave it out of to"
+        )
+    if plan.prune and source & target:
+        raise InvalidConfig(
+            f"[sync.{plan.name}]: {address!r} and {plan.source!r}, which stands in from, have a place in common, and "
+            "prune = true would remove versions of the source: name the other members in their place, or leave prune out"
+        )
+
+
+def _places(storage: StorageConfig, *, by_name: bool) -> _Places:
     """Where a storage lies; a logical one lies where its members do."""
-    return {_place(each) for each in storage.members or (storage,)}
+    return {_place(each, by_name=by_name) for each in storage.members or (storage,)}
 
 
-def _place(storage: StorageConfig) -> tuple[str, str]:
-    if storage.url.startswith("file:"):
-        return str(Path(unquote(urlsplit(storage.url).path)).resolve()), ""
-    if not IS_URL.match(storage.url):
-        return str(Path(storage.url).expanduser().resolve()), ""
-    return storage.url.rstrip("/"), (storage.endpoint or "").rstrip("/")
+def _place(storage: StorageConfig, *, by_name: bool) -> tuple[str, str]:
+    if storage.scheme != "file":
+        return storage.url.rstrip("/"), (storage.endpoint or "").rstrip("/")
+    from hoist.storage.open_directory import root_of
+
+    root = root_of(storage)
+    return os.path.normpath(root) if by_name else os.path.realpath(root), ""

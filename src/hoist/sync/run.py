@@ -23,7 +23,7 @@ from hoist.sync.apply import Target
 from hoist.sync.bring import Bringer, measure
 from hoist.sync.difference import Difference, age, difference
 from hoist.sync.observe import compare, observe, settle
-from hoist.sync.places import check_places
+from hoist.sync.places import check_places, check_target
 from hoist.sync.plan import SyncPlan
 from hoist.sync.result import Lag, Problem, SyncResult, TargetResult
 from hoist.sync.state import StorageState
@@ -85,7 +85,7 @@ class _Run:
         """Look at all at once; bring into step those that answer in time, then the others."""
         pool = ThreadPoolExecutor(len(targets) + 1, "hoist-observe")
         try:
-            looking = {pool.submit(observe, target, self._plan): address for address, target in targets.items()}
+            looking = {pool.submit(self._look, address, target): address for address, target in targets.items()}
             state = pool.submit(observe, source, self._plan).result()
             if state.error is not None:
                 raise state.error
@@ -95,6 +95,13 @@ class _Run:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return state
+
+    def _look(self, address: str, target: Storage) -> StorageState:
+        try:
+            check_target(self._plan, self._config, address)
+        except HoistError as error:
+            return StorageState(target.address, error=error)
+        return observe(target, self._plan)
 
     def _group(
         self,
