@@ -21,15 +21,14 @@ def open_storage(config: StorageConfig, kind: str, environ: Mapping[str, str]) -
             f'storage {config.address!r}: write [storage.NAME] with kind = "any" and members = [...] into hoist.toml'
         )
 
-    def opener(member: StorageConfig) -> Callable[[], Storage]:
-        from hoist.storage import open_storage as open_member
+    # Here, as that module names this one.
+    from hoist.storage import open_storage as open_member
 
+    def opener(member: StorageConfig) -> Callable[[], Storage]:
         quick = replace(member, retry_seconds=min(member.retry_seconds, _RETRY_SECONDS))
         return lambda: open_member(quick, environ)
 
     def writer() -> Storage:
-        from hoist.storage import open_storage as open_member
-
         return open_member(config.members[0], environ)
 
     opened = AnyStorage(config.address, [(member.address, opener(member)) for member in config.members], writer)
