@@ -99,32 +99,29 @@ def run_demo(
         files = [build(fixture, home / "files", scale=scale, on_progress=shown.advance) for fixture in fixtures]
         shown.end()
         config = _configure(home, s3, registry, accelerator)
-        in_images = [fixture for fixture in fixtures if fixture.model in IN_IMAGES] or fixtures[:1]
+        pairs = list(zip(fixtures, files, strict=True))
+        in_images = [pair for pair in pairs if pair[0].model in IN_IMAGES] or pairs[:1]
         published: dict[str, list[Published]] = {}
-        for storage in ("nas", "oss", *([IMAGE] if registry else [])):
-            chosen = [item for item in zip(fixtures, files, strict=True) if storage != IMAGE or item[0] in in_images]
+        for storage, chosen in {"nas": pairs, "oss": pairs, **({IMAGE: in_images} if registry else {})}.items():
             say(f"publishing {len(chosen)} of them to {storage} ({where_of(storage, s3.name)})")
             published[storage] = _publish(chosen, storage, config, shown)
         what = "a function" if function else "Hoist"
         say(f"switching from model to model, first and second time, with {what} and with a plain one")
-        image_size = sum(fixture.size_at(scale) for fixture in in_images) if registry else 0
+        image_size = sum(fixture.size_at(scale) for fixture, _ in in_images) if registry else 0
         if accelerator:
             say("filling the accelerator: it is one for many instances, and has what others have asked for")
             for fixture in fixtures:
                 verify(f"{ACCELERATED}//{fixture.model}:{fixture.version}", config=config)
         targets = _targets(s3, registry, accelerated=accelerator is not None)
-        if function:
-            shown.begin("switching", 2 * (8 + 2 * bool(accelerator)) * size + 4 * image_size)
-        else:
-            shown.begin("switching", 2 * 4 * size + 6 * image_size)
+        ways, image_ways = (2 * (8 + 2 * bool(accelerator)), 4) if function else (2 * 4, 6)
+        shown.begin("switching", ways * size + image_ways * image_size)
         run = run_function_switches if function else run_switches
         records = run(targets, config, options, _advancing(shown, options.repeat))
         shown.end()
         if images and registry is None:
             missing = {"storage": IMAGE, "kind": IMAGE, "loader": IMAGE, "skipped": DockerRegistry.unavailable()}
             records.append(make_record("switch", machine_facts(), missing))
-        digests = {(item.version, item.digest) for items in published.values() for item in items}
-        same = len(digests) == len(fixtures)
+        same = len({(item.version, item.digest) for items in published.values() for item in items}) == len(fixtures)
         real = {fixture.file_name: fixture.listed_gib for fixture in fixtures}
         return Demo(records, s3.name, published, same, real, time.monotonic() - began)
 
