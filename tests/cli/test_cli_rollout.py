@@ -169,7 +169,7 @@ def test_killed_at_random_moments(shell: Shell, zygote: Zygote, record_property:
             shell.run(*(back if goes_back else forth))
         assert stands(shell) == [goal] * 3
     record_property("what was moved when it was killed", str(seen))
-    assert sum(seen.values()) > KILLS // 4
+    assert sum(seen.values()) > KILLS // 4 or KILLS < 20
 
 
 def _stand(shell: Shell, label: str, *, remove: bool) -> None:

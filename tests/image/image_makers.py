@@ -143,7 +143,9 @@ def unpacked(image: Image, manifest: Mapping[str, Any], folder: Path) -> Path:
 
             data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:*") as archive:
-            archive.extractall(folder, filter="tar")
+            # Python 3.11.4 and later want to be told; those before know no filters.
+            archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+            archive.extractall(folder)
     return folder
 
 
