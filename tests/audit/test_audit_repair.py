@@ -70,6 +70,19 @@ def test_sizes(tmp_path: Path) -> None:
     assert len(repaired(config, "b", "a").findings) == 3
 
 
+def test_what_the_repair_made_read_only_is_not_complained_about(tmp_path: Path) -> None:
+    config = folders(tmp_path, "a", "b")
+    published(config, tmp_path, "a//m/one:v1", "b//m/one:v1")
+    damaged = tmp_path / "a" / MODEL
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert [item.kind for item in hoist.audit("a", "b", sample="whole", config=config).findings] == [
+        "damaged",
+        "unprotected",
+    ]
+    assert told(repaired(config, "a", "b")) == [("damaged", "a", "m/one:v1/unet/model.bin")]
+
+
 def test_two_that_are_damaged_heal_each_other(tmp_path: Path) -> None:
     config = folders(tmp_path, "a", "b")
     published(config, tmp_path, "a//m/one:v1", "b//m/one:v1")

@@ -49,6 +49,7 @@ def audit(
         _look(opened.audits, chosen, seed, told)
         if repair:
             _repair(opened.audits, told)
+        for_each(StorageAudit.look_at_protection, opened.audits, _STORAGES_AT_ONCE)
         planned = _planned(where, opened, repair=repair, progress=told)
         found = without([item for each in opened.audits for item in each.findings], planned)
         found = [*opened.findings, *found, *conflicts(opened.audits), *planned]

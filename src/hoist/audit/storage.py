@@ -57,13 +57,12 @@ class StorageAudit:
         )
 
     def look(self, *, documents: bool) -> None:
-        """The first look: everything but the bytes of files."""
+        """The first look: everything but the bytes of files, and who may change it."""
         self._trying("its versions", lambda: self._versions(documents=documents))
         if self._down:
             return
         self._trying("its tags", self._look_at_tags)
         self._trying("what was left behind", self._garbage, needed=False)
-        self._trying("its permissions", self._protection, needed=False)
 
     def to_read(self, sample: Sample) -> int:
         """About how many bytes of files a sample takes here."""
@@ -85,6 +84,11 @@ class StorageAudit:
 
         self._trying("its files", take)
         self._read_bytes = reading.read_bytes
+
+    def look_at_protection(self) -> None:
+        """Who else may read and change it: after repairs, which write files anew."""
+        if not self._down:
+            self._trying("its permissions", self._protection, needed=False)
 
     def look_again_at_tags(self) -> None:
         """What became of stale tags, after versions have come."""
