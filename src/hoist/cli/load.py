@@ -60,7 +60,8 @@ def run_load(args: Namespace) -> int:
     if args.repeat < 1:
         raise UsageError("--repeat is 1 or more")
     from hoist.cli.progress import make_reporter
-    from hoist.tensors.timing import Wanted, import_torch, load_timed, peak_memory_bytes
+    from hoist.tensors.counted import Wanted
+    from hoist.tensors.timing import import_torch, load_timed, peak_memory_bytes
 
     wanted = Wanted(args.place, tuple(args.files), args.device, args.dtype, args.prefix)
     with make_reporter(args.quiet) as progress:

@@ -84,7 +84,8 @@ class Model:
         return open_location(self.location)
 
     def _load(self, files: tuple[str, ...], dtype: str | None, *, each: bool) -> Any:
-        from hoist.tensors.timing import Wanted, import_torch, load_and_time
+        from hoist.tensors.counted import Wanted
+        from hoist.tensors.timing import import_torch, load_and_time
 
         meter = self._meter
         meter.spent("import", import_torch(self.device))

@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from threading import Lock
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hoist.config import load_config
 from hoist.errors import UsageError
-from hoist.model.reference import looks_like_location, parse_location
 from hoist.progress import Progress
-from hoist.read.connect import connect, enabled_cache
 from hoist.read.file import RangeReader
-from hoist.read.source import Source
-from hoist.read.version import OpenedVersion, open_version
-from hoist.storage.wrap import Counting
-from hoist.tensors.index import (
-    CHECKPOINT_INDEX,
-    CHECKPOINT_SUFFIXES,
-    SAFETENSORS_INDEX,
-    Weights,
-    find_weights,
-    read_index,
-    weight_files,
-)
+from hoist.tensors.counted import Wanted, file_name, open_counted
+from hoist.tensors.index import CHECKPOINT_SUFFIXES, Weights, read_index
 
 if TYPE_CHECKING:
     from hoist.tensors.index import TensorIndex
     from hoist.tensors.load import Loader
-
-_SAFETENSORS = (".safetensors",)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to load: the arguments of `hoist load`. `each`: several files stay apart, and without `files` all are meant."""
-
-    place: str
-    files: tuple[str, ...] = ()
-    device: str = "cpu"
-    dtype: str | None = None
-    prefix: str | None = None
-    each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +92,7 @@ def load_timed(wanted: Wanted, progress: Progress) -> Loaded:
 def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
     """Load once: what was loaded (with `each`, by file name), and its figures. Raises what `load_timed` does."""
     asked, began, cpu_began = time.time(), time.perf_counter(), time.process_time()
-    weights, meter = _open(wanted)
+    weights, meter = open_counted(wanted)
     try:
         formats = {source.name.endswith(CHECKPOINT_SUFFIXES) for source in weights.sources}
         if len(formats) > 1:
@@ -150,7 +121,7 @@ def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
     )
     tensors, size = _count(value)
     return value, Loaded(
-        files=tuple(_file_name(source, weights) for source in weights.sources),
+        files=tuple(file_name(source, weights) for source in weights.sources),
         format="checkpoint" if checkpoint else "safetensors",
         verified=weights.opened is not None,
         tensors=tensors,
@@ -161,98 +132,6 @@ def load_and_time(wanted: Wanted, progress: Progress) -> tuple[Any, Loaded]:
         version=weights.opened.manifest.digest if weights.opened else "",
         storage_kind=weights.opened.storage.kind if weights.opened else "",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Meter:
-    bytes: Callable[[], int]
-    requests: Callable[[], int]
-
-
-def _open(wanted: Wanted) -> tuple[Weights, _Meter]:
-    """The weight files, with what is read of them counted."""
-    path = Path(wanted.place)
-    if path.exists() or not looks_like_location(wanted.place):
-        return _open_local(path, wanted.files)
-    location = parse_location(wanted.place)
-    config = load_config()
-    storage, engine = connect(location.storage, config)
-    counting = Counting(storage)
-    try:
-        opened = open_version(counting, location.reference, engine, enabled_cache(config))
-        names = _names(opened, wanted)
-        sources = tuple(opened.source(name) for name in names)
-    except BaseException:
-        counting.close()
-        raise
-    manifest_bytes = len(opened.manifest.data)
-    meter = _Meter(lambda: sum(counting.bytes.values()) + manifest_bytes, lambda: sum(counting.calls.values()))
-    return Weights(sources, opened, engine), meter
-
-
-def _open_local(path: Path, files: tuple[str, ...]) -> tuple[Weights, _Meter]:
-    names = [item.name for item in path.iterdir()] if path.is_dir() else [path.name]
-    weights = find_weights(path, files or None, _suffixes(names, files))
-    counts = _Counts()
-    sources = tuple(
-        replace(source, read_into=counts.around(source.read_into), local_path=counts.mapping(source))
-        for source in weights.sources
-    )
-    return replace(weights, sources=sources), _Meter(lambda: counts.bytes, lambda: counts.requests)
-
-
-def _suffixes(names: list[str], files: tuple[str, ...]) -> tuple[str, ...]:
-    """Which of the two formats to load: that of the files named, else safetensors if there is one."""
-    look_at = files or names
-    if any(name.endswith((*_SAFETENSORS, SAFETENSORS_INDEX)) for name in look_at):
-        return _SAFETENSORS
-    checkpoints = (*CHECKPOINT_SUFFIXES, CHECKPOINT_INDEX)
-    return CHECKPOINT_SUFFIXES if any(name.endswith(checkpoints) for name in look_at) else _SAFETENSORS
-
-
-def _names(opened: OpenedVersion, wanted: Wanted) -> list[str]:
-    """The weight files of a version that are meant. Raises FileNotFound, UsageError."""
-    suffixes = _suffixes(list(opened.files), wanted.files)
-    if wanted.each and not wanted.files:
-        found = [path for path in opened.files if path.endswith(suffixes)]
-        if found:
-            return found
-    return weight_files(opened, wanted.files or None, suffixes)
-
-
-def _file_name(source: Source, weights: Weights) -> str:
-    """The file's path in its version, or its name."""
-    return source.name.removeprefix(f"{weights.opened.version}/") if weights.opened else source.name
-
-
-class _Counts:
-    """Counts what is read of local files."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self.bytes = self.requests = 0
-
-    def around(self, read_into: Callable[[int, memoryview], None]) -> Callable[[int, memoryview], None]:
-        def counted(offset: int, buffer: memoryview) -> None:
-            with self._lock:
-                self.bytes += len(buffer)
-                self.requests += 1
-            read_into(offset, buffer)
-
-        return counted
-
-    def mapping(self, source: Source) -> Callable[[], Path | None]:
-        """A file that is mapped is counted as read."""
-
-        def counted() -> Path | None:
-            found = source.local_path()
-            if found:
-                with self._lock:
-                    self.bytes += source.size
-                    self.requests += 1
-            return found
-
-        return counted
 
 
 class _Watch:
@@ -299,7 +178,7 @@ def _prepare_safetensors(weights: Weights, wanted: Wanted, watch: _Watch, progre
 
 def _prepare_each(weights: Weights, index: TensorIndex, loader: Loader) -> tuple[_Load, int]:
     wanted = [(file, list(file.header.tensors)) for file in index.files]
-    names = [_file_name(source, weights) for source in weights.sources]
+    names = [file_name(source, weights) for source in weights.sources]
     size = sum(tensor.end - tensor.begin for _, tensors in wanted for tensor in tensors)
     return lambda: dict(zip(names, loader.load_each(wanted), strict=True)), size
 
@@ -320,7 +199,7 @@ def _prepare_checkpoint(weights: Weights, wanted: Wanted, watch: _Watch, progres
         parts = [(checkpoint.name, checkpoint.load(loading)) for checkpoint in checkpoints]
         if wanted.each:
             return dict(
-                zip((_file_name(source, weights) for source in weights.sources), (p for _, p in parts), strict=True)
+                zip((file_name(source, weights) for source in weights.sources), (p for _, p in parts), strict=True)
             )
         return merged(parts)
 

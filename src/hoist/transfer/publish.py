@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 
-from hoist.errors import Cancelled, Conflict, HoistError, InvalidReference, VersionNotFound
+from hoist.errors import Conflict, InvalidReference, VersionNotFound
 from hoist.model.manifest import FileEntry, Manifest
 from hoist.model.packs import PackIndex, lay_out
 from hoist.model.reference import DEFAULT_LABEL, Reference
 from hoist.pace import Pace, pace_of
 from hoist.parallel import for_each
 from hoist.progress import Progress
-from hoist.retry import retrying
 from hoist.signing.signer import Signer
 from hoist.storage.base import OnBytes, Publication, Storage, Tag, Version
-from hoist.storage.posix import changed
-from hoist.storage.staging import Staged
 from hoist.transfer.moved import Moved
-from hoist.transfer.pack import Kept, Packer, pack_limit, read_again
+from hoist.transfer.pack import Packer, pack_limit, read_again
+from hoist.transfer.put import Putter
 from hoist.transfer.scan import DEFAULT_EXCLUDE, LocalFile, ScannedFile, documents, find_files, scan_file, scan_small
 from hoist.transfer.sign import sign_version, warn_unless_signed
 from hoist.transfer.stage import Stager
@@ -90,7 +87,7 @@ def publish_version(
     try:
         manifest, already = run.run(source.name)
     except BaseException:
-        run.let_go()
+        run.putter.let_go()
         raise
     signed = sign_version(storage, version, manifest, options.signer) if options.signer else None
     if signed is None:
@@ -134,9 +131,7 @@ class _Publish:
     progress: Progress
     files: list[LocalFile]
     stop: Event = field(default_factory=Event)
-    staged: dict[str, Staged] = field(default_factory=dict)
     began: bool = False
-    kept: Kept = field(default_factory=Kept)
     packs: int = 0
     pack_bytes: int = 0
 
@@ -144,6 +139,7 @@ class _Publish:
         self.moved = Moved(self.progress)
         cap = self.options.max_bandwidth
         self.pace: Pace | None = pace_of(cap) if cap else None
+        self.putter = Putter(self.moved, self.stop, self.options.retry_seconds, self.pace)
         self.pack_below = pack_limit(self.options.pack_below, self.storage, self.files)
 
     def run(self, name: str) -> tuple[Manifest, bool]:
@@ -176,16 +172,11 @@ class _Publish:
                 scanned = for_each(lambda file: self._take(file, stager), self.files, _FILES_AT_ONCE, self.stop)
             return self._publish(scanned, stager), False
 
-    def let_go(self) -> None:
-        """What is staged waits for the next run, which may be this process's own."""
-        for staged in list(self.staged.values()):
-            staged.close()
-
     def _scan(self, name: str) -> list[ScannedFile]:
         self.progress.begin(f"reading {name}", sum(file.size for file in self.files))
 
         def advance(count: int) -> None:
-            self._unless_stopped(count)
+            self.putter.unless_stopped(count)
             self.progress.advance(count)
 
         scanned = for_each(lambda file: self._scan_file(file, advance), self.files, _FILES_AT_ONCE, self.stop)
@@ -196,7 +187,7 @@ class _Publish:
         if file.size >= self.pack_below:
             return scan_file(file, on_bytes, checked=self.options.checked)
         scanned, data = scan_small(file, on_bytes, checked=self.options.checked)
-        self.kept.keep(file.path, data)
+        self.putter.kept.keep(file.path, data)
         return scanned
 
     def _begin_sending(self) -> None:
@@ -205,9 +196,8 @@ class _Publish:
 
     def _take(self, file: LocalFile, stager: Stager) -> ScannedFile:
         if not stager.wants(file):
-            return self._scan_file(file, self._unless_stopped)
-        scanned, self.staged[file.path] = stager.stage(file)
-        return scanned
+            return self._scan_file(file, self.putter.unless_stopped)
+        return self.putter.stage(file, stager)
 
     def _publish_ahead(self, publication: Publication) -> Manifest:
         """Send each file as soon as it is hashed, while the next one is."""
@@ -218,8 +208,8 @@ class _Publish:
 
         def take(file: LocalFile) -> ScannedFile:
             with hashing:
-                item = self._scan_file(file, self._unless_stopped)
-            self._put(publication, item, None)
+                item = self._scan_file(file, self.putter.unless_stopped)
+            self.putter.put(publication, item, None)
             return item
 
         scanned = for_each(take, self.files, _FILES_AT_ONCE + 1, self.stop)
@@ -236,9 +226,7 @@ class _Publish:
             replace = self.options.replace_unfinished
             publication = self.storage.begin(self.version, manifest.digest, replace_unfinished=replace)
         except Conflict:
-            for staged in self.staged.values():
-                with suppress(HoistError):
-                    staged.discard()
+            self.putter.discard()
             raise
         if not self.began:
             self._begin_sending()
@@ -246,7 +234,7 @@ class _Publish:
         index = lay_out(manifest, self.pack_below)
         packed = {file.path for pack in index.packs for file in pack.files}
         others = [item for item in scanned if item.entry.path not in packed]
-        for_each(lambda item: self._put(publication, item, stager), others, _FILES_AT_ONCE, self.stop)
+        for_each(lambda item: self.putter.put(publication, item, stager), others, _FILES_AT_ONCE, self.stop)
         # Before the version exists: a publish that is killed here goes on with them.
         self._send_packs(publication, index, scanned, anew=False)
         for blob in (config, table):
@@ -259,9 +247,9 @@ class _Publish:
         items = {item.entry.path: item for item in scanned}
 
         def content(entry: FileEntry) -> bytes:
-            return self.kept.take(entry.path) or read_again(items[entry.path])
+            return self.putter.kept.take(entry.path) or read_again(items[entry.path])
 
-        packer = Packer(publication, content, self.moved, self._before_sending, self.stop, anew=anew)
+        packer = Packer(publication, content, self.moved, self.putter.before_sending, self.stop, anew=anew)
         self.packs, self.pack_bytes = len(index.packs), packer.send(index)
 
     def _pack_anew(self, manifest: Manifest, scanned: list[ScannedFile]) -> None:
@@ -279,76 +267,3 @@ class _Publish:
             return self.storage.read_manifest(self.version) == manifest.data
         except VersionNotFound:
             return False
-
-    def _put(self, publication: Publication, item: ScannedFile, stager: Stager | None) -> None:
-        entry = item.entry
-        staged = self.staged.get(entry.path)
-        if entry.link and publication.link(entry):
-            if staged is not None:
-                staged.discard()
-            else:
-                self.moved.count("copied", entry.size)
-            return
-        if staged is not None:
-            if publication.has(entry):
-                # Another publish of the same content was quicker.
-                staged.discard()
-                return
-            if self._place(publication, item, staged):
-                return
-            # It was swept away meanwhile: what was counted as sent has to go again.
-        elif publication.has(entry):
-            self.moved.count("resumed", entry.size)
-            return
-        elif publication.adopt(entry):
-            self.moved.count("copied", entry.size)
-            return
-        elif stager is not None and stager.wants(item.file):
-            again, staged = stager.stage(item.file)
-            if again.entry != entry:
-                staged.discard()
-                raise changed(item.file.source)
-            if self._place(publication, again, staged):
-                return
-        self._send(publication, item, told=staged is not None)
-
-    def _place(self, publication: Publication, item: ScannedFile, staged: Staged) -> bool:
-        self._check(item)
-        return retrying(lambda: publication.place(item.entry, staged), self.options.retry_seconds, self.stop)
-
-    def _send(self, publication: Publication, item: ScannedFile, *, told: bool) -> None:
-        size = item.entry.size
-        counted = size if told else 0
-
-        def count(sent: int) -> None:
-            nonlocal counted
-            self._before_sending(sent)
-            # Asked before the storage keeps the file, so that a wrong one is not there to be resumed with.
-            self._check(item)
-            if not told:
-                counted += sent
-                self.progress.advance(sent)
-
-        sent = True
-        kept = self.kept.take(item.entry.path)
-        if kept is not None:
-            # A small one that lies in no pack: empty, equal to another, or with too few others.
-            count(len(kept))
-            publication.put_data(item.entry, kept)
-        else:
-            sent = publication.put_file(item.entry, item.file.source, count)
-        self._check(item)
-        self.moved.count("sent" if sent else "copied", size, told=counted)
-
-    def _before_sending(self, count: int) -> None:
-        if self.pace:
-            self.pace.take(count, self.stop)
-        self._unless_stopped(count)
-
-    def _unless_stopped(self, count: int) -> None:
-        if self.stop.is_set():
-            raise Cancelled("the publish was cancelled")
-
-    def _check(self, item: ScannedFile) -> None:
-        if not item.file.unchanged():
-            raise changed(item.file.source)
