@@ -138,3 +138,10 @@ def test_flip_damages_one_bit(inner: Storage) -> None:
         assert (right ^ wrong).bit_count() == 1
     Faulty(inner, flip=1.0).read_into(FILE, 0, memoryview(bytearray()))
     assert read_file(inner, FILE.version, FILE.entry) == CONTENT.files["unet/weights.bin"]
+
+
+def test_flips_by_chance_pass(inner: Storage) -> None:
+    faulty, right = Faulty(inner, flip=0.9), CONTENT.files["unet/weights.bin"]
+    rights = [read(faulty) == right for _ in range(60)]
+    assert 20 <= sum(rights) < 40
+    assert all(any(rights[at : at + 3]) for at in range(58))

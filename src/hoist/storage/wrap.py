@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 
 from hoist.errors import HoistError, StorageUnavailable
 from hoist.storage.base import Storage, StoredFile, Tag, Version
@@ -14,6 +14,8 @@ from hoist.storage.seen import Seen
 from hoist.storage.wrapper import Wrapper
 
 __all__ = ["Counting", "EventualListing", "Faulty", "Latency", "Throttled", "Wrapper"]
+
+_FLIPS_IN_A_ROW = 2
 
 
 class Counting(Wrapper):
@@ -115,7 +117,8 @@ class Faulty(Wrapper):
     """Fails or lies at random: each operation fails with chance `fail`, each read has one bit flipped with `flip`.
 
     `error` is what a failure raises; `only` restricts failures to some operations. The same seed gives the same run
-    when one thread asks.
+    when one thread asks. A `flip` below 1 passes: a thread that reads again and again gets right bytes the third time at the
+    latest, as what reads on gives up after some.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class Faulty(Wrapper):
         self._error = error or StorageUnavailable("an injected fault")
         self._lock = Lock()
         self._random = random.Random(seed)  # noqa: S311 faults need to be repeatable, not secret
+        self._flips = local()
 
     def before(self, operation: str, size: int) -> None:
         with self._lock:
@@ -143,5 +147,8 @@ class Faulty(Wrapper):
     def after_read(self, buffer: memoryview) -> None:
         with self._lock:
             hit, bit = self._random.random() < self._flip, self._random.randrange(len(buffer) * 8 or 1)
-        if hit and len(buffer):
+        in_a_row = getattr(self._flips, "in_a_row", 0)
+        hit = hit and len(buffer) > 0 and (self._flip >= 1 or in_a_row < _FLIPS_IN_A_ROW)
+        self._flips.in_a_row = in_a_row + 1 if hit else 0
+        if hit:
             buffer[bit // 8] ^= 1 << bit % 8
