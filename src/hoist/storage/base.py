@@ -91,7 +91,8 @@ class Storage(ABC):
 
     @abstractmethod
     def read_into(self, file: StoredFile, offset: int, buffer: memoryview) -> None:
-        """Fill the whole of `buffer` with the file's bytes from `offset`, not verified.
+        """Fill the whole of `buffer` with the file's bytes from `offset`, not verified: a cache on the way may give those of
+        a version that had the label before, but where they are asked for `afresh`.
 
         The caller owns the buffer; after an error its content is undefined. Raises FileNotFound, Damaged if the file
         is shorter than that, StorageUnavailable if it is worth trying again.

@@ -10,7 +10,7 @@ import pytest
 
 from hoist.errors import Damaged
 from hoist.storage.base import Storage, StoredFile
-from hoist.testing.conformance.base import Conformance, Content, publish, read_file, sample
+from hoist.testing.conformance.base import Conformance, Content, publish, read_file, sample, small
 
 SIZE = 300_007
 DATA = sample("read", SIZE)
@@ -42,6 +42,15 @@ class ReadingConformance(Conformance):
             with pytest.raises(Damaged):
                 storage.read_into(file, offset, memoryview(bytearray(length)))
         assert read_file(storage, file.version, file.entry) == DATA
+
+    def test_a_label_with_another_content_than_before(self, storage: Storage, tmp_path: Path) -> None:
+        """Asked afresh, nothing that was under the label before comes any more."""
+        for seed in ("before", "after"):
+            content = small(seed)
+            version = publish(storage, "sd15/any:v1", content, tmp_path)
+            for entry in content.manifest.files:
+                assert read_file(storage, version, entry) == content.files[entry.path]
+            storage.remove(version)
 
     def test_fills_the_slice_and_nothing_else(self, storage: Storage, tmp_path: Path) -> None:
         file = _publish(storage, tmp_path)
