@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import obstore
 import pytest
 
 from hoist.errors import HoistError, LocalError
@@ -65,8 +67,7 @@ class Shared:
             server = self._servers.enter_context(RadosgwServer())
         except HoistError as error:
             return str(error)
-        host = server.endpoint.removeprefix("http://")
-        return _Told(host, server.access_key, server.secret_key, str(server.data_folder), server.pids)
+        return _told(server)
 
     def close(self) -> None:
         """End the server, and answer nobody any more."""
@@ -78,14 +79,37 @@ class Shared:
         shutil.rmtree(self.folder)
 
 
+def _told(server: RadosgwServer) -> _Told:
+    host = server.endpoint.removeprefix("http://")
+    return _Told(host, server.access_key, server.secret_key, str(server.data_folder), server.pids)
+
+
 class _Lent(RadosgwServer):
-    """A radosgw that another process has started and will end."""
+    """A radosgw that somebody else has started and will end."""
 
     def __init__(self, told: _Told) -> None:
         super().__init__(Path(told.data_folder))
         self.access_key, self.secret_key = told.access_key, told.secret_key
         self._told = told
         self._port = int(told.host.rpartition(":")[2])
+        self._made: set[str] = set()
+
+    def create_bucket(self, name: str) -> None:
+        """A bucket of this process alone: no other may use this name."""
+        super().create_bucket(name)
+        self._made.add(name)
+
+    def empty(self) -> None:
+        """Take everything out of the buckets that this process has made: all is in memory, and that is bounded."""
+        for name in self._made:
+            store = self.open_store(name)
+            for page in obstore.list(store):
+                obstore.delete(store, [item["path"] for item in page])
+            found = ElementTree.fromstring(self.request("GET", f"/{name}", query="uploads=").body)
+            for upload in found.iterfind("{*}Upload"):
+                key, number = upload.findtext("{*}Key"), upload.findtext("{*}UploadId")
+                self.request("DELETE", f"/{name}/{key}", query=f"uploadId={number}")
+        self._made.clear()
 
     @property
     def endpoint(self) -> str:
@@ -101,6 +125,9 @@ class _Lent(RadosgwServer):
                 raise LocalError(f"{self.name}: the process {pid} has ended")
 
 
+_LENT = pytest.StashKey[_Lent]()
+
+
 def _folder(config: pytest.Config) -> Path | None:
     """The folder of the owner, in a worker; None where one process runs all."""
     given: dict[str, Any] = getattr(config, "workerinput", {})
@@ -113,14 +140,25 @@ def radosgw(config: pytest.Config) -> Iterator[RadosgwServer]:
     folder = _folder(config)
     if folder is None:
         with RadosgwServer() as server:
-            yield server
+            config.stash[_LENT] = lent = _Lent(_told(server))
+            yield lent
         return
     with Client(str(folder / "socket")) as owner:
         owner.send("radosgw")
         told = owner.recv()
     if isinstance(told, str):
         raise LocalError(told)
-    yield _Lent(_Told(**told))
+    config.stash[_LENT] = lent = _Lent(_Told(**told))
+    yield lent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_stored_is_gone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the tests of a file."""
+    yield
+    lent = request.config.stash.get(_LENT, None)
+    if lent:
+        lent.empty()
 
 
 @contextmanager

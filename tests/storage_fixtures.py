@@ -24,7 +24,8 @@ from hoist.testing.servers import DockerRegistry, NginxServer, RadosgwServer, S3
 from hoist.testing.servers.ports import free_port
 from makers import directory_storage
 
-BUCKET = "storage-tests"
+# Of this process alone: it is emptied after each file.
+BUCKET = f"storage-tests-{uuid4().hex[:8]}"
 KINDS = ("directory", "radosgw", "registry", "layout")
 Opener = Callable[[str], Storage]
 OpenOn = Callable[..., Storage]

@@ -10,7 +10,7 @@ from sync_making import Regions
 
 from hoist.testing.servers import DockerRegistry, RadosgwServer
 
-BUCKET = "sync-tests"
+BUCKET = f"sync-tests-{uuid4().hex[:8]}"
 
 
 @pytest.fixture
