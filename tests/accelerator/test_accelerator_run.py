@@ -86,7 +86,12 @@ def test_tls_to_the_origin_and_to_clients(tmp_path: Path, certificate: Path, acc
         before = len(origin.seen)
         assert wary.ask(f"{base}/bucket/key")[0] == 502
         assert len(origin.seen) == before
-        assert any("certificate verify" in line or "SSL" in line for line in wary.said)
+        # Its log comes a moment after its answer.
+        until = time.monotonic() + 10
+        told = ("certificate verify", "SSL")
+        while not (found := any(word in line for word in told for line in wary.said)) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert found
 
 
 def test_told_to_read_its_files_anew(tmp_path: Path) -> None:
