@@ -167,6 +167,8 @@ def test_storages_are_listed_without_their_secrets(tmp_path: Path, zygote: Zygot
     assert nas.split() == ["nas", "nas", str(tmp_path / "models"), "-"]
     shown = shell.with_env(HOIST_STORAGE_OPEN_URL="s3://user:hush@bucket").run("list").out
     assert "hush" not in shown
+    near = shell.with_env(HOIST_STORAGE_CLOUD_ACCELERATOR="http://127.0.0.1:8080").run("list").out.splitlines()[1]
+    assert near.split() == ["cloud", "accl", "oss://bucket/x", "cn-hangzhou"]
 
 
 def test_fixtures_are_listed_and_built(tmp_path: Path, zygote: Zygote) -> None:

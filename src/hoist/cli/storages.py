@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from hoist.cli.text import print_json, print_table
-from hoist.config import Config, StorageConfig, load_config
-from hoist.storage import SCHEMES
+from hoist.config import Config, load_config
+from hoist.formatting import without_login
+from hoist.storage import kind_of
 
 _HINT = """\
 no storages are configured. Add one to hoist.toml, here or in ~/.config/hoist/:
@@ -17,8 +16,6 @@ no storages are configured. Add one to hoist.toml, here or in ~/.config/hoist/:
 or by the environment, HOIST_STORAGE_NAS_URL=/mnt/models; or write a URL or a path in its place:
 
     hoist list s3://bucket/prefix"""
-# A user and password have no place in a storage's URL; if somebody puts them there, they are not shown.
-_USER = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
 
 
 def show_storages(as_json: bool) -> int:
@@ -38,12 +35,8 @@ def _fields(config: Config, name: str) -> dict[str, str | None]:
     storage = config.storages[name]
     return {
         "name": name,
-        "kind": _kind(storage),
+        "kind": kind_of(storage) or None,
         # What a logical storage has in place of a URL are the names of others.
-        "url": ", ".join(each.address for each in storage.members) or _USER.sub("***@", storage.url),
+        "url": ", ".join(each.address for each in storage.members) or without_login(storage.url),
         "region": storage.region,
     }
-
-
-def _kind(storage: StorageConfig) -> str | None:
-    return storage.kind or SCHEMES.get(storage.scheme, ("", ""))[1] or None
