@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from hoist.config import StorageConfig
 from hoist.errors import InvalidConfig
-from hoist.storage import SCHEMES
+from hoist.storage import is_bucket
 
 _NETLOC = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+)*")
@@ -39,7 +39,7 @@ class Origin:
 
 def origin_of(config: StorageConfig, environ: Mapping[str, str]) -> Origin:
     """The origin that a storage of hoist.toml (or a URL) means. No credentials are read. Raises InvalidConfig."""
-    if SCHEMES.get(config.scheme, ("", ""))[0] != "hoist.storage.open_bucket":
+    if not is_bucket(config):
         raise InvalidConfig(
             f"storage {config.address!r}: an accelerator stands before an object store (s3://, oss://, gs://, az://)"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from hoist.audit.finding import Finding
 from hoist.config import StorageConfig
 from hoist.errors import HoistError
-from hoist.storage import layout
+from hoist.storage import is_bucket, layout
 from hoist.storage.base import Storage, Version
 from hoist.storage.image.reading import ImageReader
 from hoist.storage.image.storage import ImageStorage
@@ -19,8 +19,6 @@ from hoist.storage.oci.registry import Registry
 from hoist.storage.posix import os_error
 from hoist.storage.tree import TreeStorage
 from hoist.storage.wrap import Wrapper
-
-_BUCKETS = ("s3", "oss", "gs", "az")
 
 
 def check_protection(
@@ -36,7 +34,7 @@ def check_protection(
             yield from check_directory(root, storage.address, read_only=isinstance(storage, TreeStorage))
         except OSError as error:
             raise os_error(error, storage.address, f"the permissions of {root}") from None
-    elif isinstance(storage, TreeStorage) and config.scheme in _BUCKETS:
+    elif isinstance(storage, TreeStorage) and is_bucket(config):
         from hoist.audit.bucket import BucketProtection
         from hoist.storage.bucket import BucketObjects
 

@@ -11,7 +11,7 @@ from hoist.checkup.report import Finding, Group
 from hoist.checkup.signers import check_signers
 from hoist.config import Config, StorageConfig
 from hoist.errors import HoistError
-from hoist.storage import open_storage
+from hoist.storage import is_bucket, open_storage
 from hoist.storage.base import Storage
 from hoist.storage.tree import TreeStorage
 
@@ -93,7 +93,7 @@ def _of_kind(storage: Storage, chosen: StorageConfig, group: Group, *, read_only
 
         yield from DirectoryCheck(objects.root, group, read_only).run()
         return
-    if chosen.scheme in ("s3", "oss", "gs", "az"):
+    if is_bucket(chosen):
         from hoist.checkup.bucket import BucketCheck
         from hoist.storage.bucket import BucketObjects
 

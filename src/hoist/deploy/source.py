@@ -13,9 +13,7 @@ from hoist.errors import InvalidConfig, UsageError
 from hoist.model.reference import Location, Reference, parse_location
 from hoist.settings import KINDS
 from hoist.signing.trust import is_identity
-from hoist.storage import SCHEMES, kind_of
-
-BUCKETS = ("s3", "oss", "gs", "az")
+from hoist.storage import SCHEMES, is_bucket, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Source:
     @property
     def is_bucket(self) -> bool:
         """Whether the models lie in an object store."""
-        return self.scheme in BUCKETS
+        return is_bucket(self.config)
 
     @property
     def bucket(self) -> tuple[str, str]:

@@ -32,6 +32,11 @@ def kind_of(config: StorageConfig) -> str:
     return config.kind or ("accl" if config.accelerator else SCHEMES.get(config.scheme, ("", ""))[1])
 
 
+def is_bucket(config: StorageConfig) -> bool:
+    """Whether a storage is in an object store, by its URL."""
+    return SCHEMES.get(config.scheme, ("", ""))[0] == "hoist.storage.open_bucket"
+
+
 def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
     """Open the storage that `config` describes. Opening sends nothing: a wrong bucket shows at its first use.
 
@@ -45,8 +50,7 @@ def open_storage(config: StorageConfig, environ: Mapping[str, str]) -> Storage:
             + ", ".join(f"{known}://" for known in SCHEMES if known != "any")
         )
     module, _ = SCHEMES[config.scheme]
-    bucket = module == "hoist.storage.open_bucket"
-    if not bucket and (config.accelerator or config.kind == "accl"):
+    if not is_bucket(config) and (config.accelerator or config.kind == "accl"):
         raise InvalidConfig(f"storage {config.address!r}: only an object store can stand behind an accelerator")
     opened = import_module(module).open_storage(config, kind_of(config), environ)
     assert isinstance(opened, Storage)
