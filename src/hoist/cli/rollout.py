@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from threading import Event
 
-
 GROUP = "keep in step"
 
 

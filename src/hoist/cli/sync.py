@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hoist.cli.parser import Root, add_bandwidth, add_json, add_quiet
-from hoist.cli.text import named_once, print_json, printable, show_count, show_seconds, show_size, tell_error
+from hoist.cli.text import named_once, print_json, printable, show_count, show_seconds, show_size, tell_error, warn
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -197,8 +197,7 @@ def _some(lines: list[str]) -> list[str]:
 
 def _print_problems(result: SyncResult) -> None:
     if not result.versions and result.error is None:
-        text = f"the plan {result.plan} names no version that {result.source} has: see its models"
-        print(printable(f"hoist: warning: {text}"), file=sys.stderr)
+        warn(f"the plan {result.plan} names no version that {result.source} has: see its models")
     lines = [named_once(result.source, str(result.error))] if result.error else []
     for target in result.targets:
         texts = [f"{each.what}: {each.error}" if each.what else str(each.error) for each in target.problems]

@@ -13,7 +13,7 @@ from hoist.errors import HoistError, VersionNotFound
 from hoist.model.manifest import Manifest
 from hoist.model.reference import Reference
 from hoist.parallel import for_each
-from hoist.rollout.history import known_tags
+from hoist.rollout.history import no_tag
 from hoist.rollout.outcome import RegionBack
 from hoist.rollout.regions import Region, bring_back, open_region
 from hoist.rollout.stack import stood_before, went_back_from
@@ -93,9 +93,7 @@ class _Rollback:
             stack.callback(region.storage.close)
             now = region.storage.find_tag(self._name, self._tag)
             if now is None:
-                raise VersionNotFound(
-                    f"{address} has no tag {self._name}:{self._tag}{known_tags(region.storage, self._name)}"
-                )
+                raise no_tag(region.storage, address, self._name, self._tag)
             looked = Looked(now, region.storage.tag_moves(self._name, self._tag))
         finally:
             with self._heard:

@@ -43,10 +43,11 @@ def read_histories(locations: Sequence[str], config: Config) -> list[History]:
     return for_each(lambda each: _history(*each, config), asked, _LOCATIONS_AT_ONCE)
 
 
-def known_tags(storage: Storage, name: str) -> str:
-    """What tags a model has, to be said where one is missing; empty where there are none."""
+def no_tag(storage: Storage, address: str, name: str, tag: str) -> VersionNotFound:
+    """The error of a tag that is not there, which names some that are. Raises what a storage may."""
     tags = sorted(each.tag for each in storage.tags(name))
-    return f"; {name} has the tags {', '.join(tags[:_TAGS_SHOWN])}" if tags else ""
+    there = f"; {name} has the tags {', '.join(tags[:_TAGS_SHOWN])}" if tags else ""
+    return VersionNotFound(f"{address} has no tag {name}:{tag}{there}")
 
 
 def _parse(text: str) -> tuple[str, str, str]:
@@ -69,7 +70,7 @@ def _history(address: str, name: str, tag: str, config: Config) -> History:
 def _tags(storage: Storage, address: str, name: str, tag: str) -> list[TagHistory]:
     found = storage.find_tag(name, tag) if tag else None
     if tag and found is None:
-        raise VersionNotFound(f"{address} has no tag {name}:{tag}{known_tags(storage, name)}")
+        raise no_tag(storage, address, name, tag)
     tags = [found] if found else list(storage.tags(name))
     if not tags and next(iter(storage.versions(name)), None) is None:
         raise VersionNotFound(f"{address} has no model {name}")

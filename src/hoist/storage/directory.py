@@ -231,7 +231,7 @@ class DirectoryObjects:
         if not self.root.is_dir():
             with self.translate(""):
                 self.root.stat()
-            raise StorageNotFound(f"{self.address}: {self.root} is a file: name the directory that has the storage")
+            raise self._no_directory()
 
     @contextmanager
     def _written(self, key: str, data: bytes | memoryview) -> Iterator[Path]:
@@ -315,15 +315,14 @@ class DirectoryObjects:
         where = f"{self.address} at {self.root / key}"
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             if not self.root.is_dir():
-                if self.root.exists():
-                    return StorageNotFound(
-                        f"{self.address}: {self.root} is a file: name the directory that has the storage"
-                    )
-                return StorageNotFound(
-                    f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}"
-                )
+                return self._no_directory()
             return FileNotFound(f"{self.address} has no file {key!r}")
         return os_error(error, self.address, where)
+
+    def _no_directory(self) -> StorageNotFound:
+        if self.root.exists():
+            return StorageNotFound(f"{self.address}: {self.root} is a file: name the directory that has the storage")
+        return StorageNotFound(f"{self.address}: there is no directory {self.root}: mount it, or mkdir -p {self.root}")
 
 
 def _stamp(data: bytes) -> str:
