@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -100,6 +100,14 @@ def read_file(
     sink = BufferSink(memoryview(buffer))
     Engine(config).run([Job(source, request, sink) for request in plan.requests], stop=stop)
     return bytes(buffer)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come to that"
+        time.sleep(0.02)
 
 
 def nobody_is_left(seconds: float = 3.0) -> bool:

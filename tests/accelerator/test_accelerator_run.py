@@ -23,6 +23,7 @@ from hoist.storage.accelerated import Accelerated
 from hoist.storage.ranges import RangeClient
 from hoist.testing.servers import FaultServer, FolderOrigin
 from hoist.testing.servers.ports import free_port
+from makers import wait_for
 
 pytest_plugins = ["accelerator_fixtures"]
 
@@ -87,11 +88,7 @@ def test_tls_to_the_origin_and_to_clients(tmp_path: Path, certificate: Path, acc
         assert wary.ask(f"{base}/bucket/key")[0] == 502
         assert len(origin.seen) == before
         # Its log comes a moment after its answer.
-        until = time.monotonic() + 10
-        told = ("certificate verify", "SSL")
-        while not (found := any(word in line for word in told for line in wary.said)) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert found
+        wait_for(lambda: any("certificate verify" in line or "SSL" in line for line in wary.said))
 
 
 def test_told_to_read_its_files_anew(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,7 +16,7 @@ from netns_fixtures import namespaces_of, require_namespaces
 from hoist.bench.netns import PREFIX, Network, inside, sweep
 from hoist.errors import LocalError
 from hoist.testing.servers import NginxBucket
-from makers import SOURCE
+from makers import SOURCE, wait_for
 
 _HOLDS = """
 import sys, time
@@ -37,13 +35,6 @@ def _namespaces() -> None:
 
 def here() -> str:
     return str(Path("/proc/thread-self/ns/net").readlink())
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < until, "it does not come"
-        time.sleep(0.05)
 
 
 def test_a_server_on_one_host_is_read_from_another_and_from_nowhere_else(tmp_path: Path) -> None:
@@ -100,7 +91,7 @@ def test_the_namespaces_go_with_the_process_however_it_ends(end: signal.Signals)
     assert len(namespaces_of(holder.pid)) == 2
     holder.send_signal(end)
     holder.wait()
-    eventually(lambda: not namespaces_of(holder.pid))
+    wait_for(lambda: not namespaces_of(holder.pid), 20)
 
 
 def test_where_the_warden_was_killed_too_the_next_start_removes_them_and_no_others() -> None:
@@ -116,7 +107,7 @@ def test_where_the_warden_was_killed_too_the_next_start_removes_them_and_no_othe
     finally:
         alive.kill()
         alive.wait()
-    eventually(lambda: not namespaces_of(alive.pid))
+    wait_for(lambda: not namespaces_of(alive.pid), 20)
 
 
 def _hold() -> tuple[subprocess.Popen[str], int]:

@@ -156,7 +156,9 @@ def test_killed_at_random_moments(shell: Shell, zygote: Zygote, record_property:
     forth = (*ROLLOUT, "-q", "--check", "sleep 0.1")
     whole = max(zygote.run(shell.home, shell.env, *forth).seconds for _ in range(2))
     seen = dict.fromkeys(("none", "some", "all"), 0)
-    for number in range(KILLS):
+    for number in range(4 * KILLS):
+        if number >= KILLS and sum(seen.values()) > KILLS // 4:
+            break
         # In turn: the version is everywhere; it has to be brought; and the way back.
         goes_back = number % 3 == 2
         _stand(shell, "v2" if goes_back else "v1", remove=number % 3 == 1)
@@ -169,7 +171,7 @@ def test_killed_at_random_moments(shell: Shell, zygote: Zygote, record_property:
             shell.run(*(back if goes_back else forth))
         assert stands(shell) == [goal] * 3
     record_property("what was moved when it was killed", str(seen))
-    assert sum(seen.values()) > KILLS // 4 or KILLS < 20
+    assert sum(seen.values()) > KILLS // 4
 
 
 def _stand(shell: Shell, label: str, *, remove: bool) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -152,14 +151,6 @@ def inside(storage: Storage, config: EngineConfig | None = None, **options: Any)
     return Inside(
         FileSystem({"here": shelf}, contents, chosen, levels=False), shelf, metrics, contents, fetcher, memory
     )
-
-
-def wait_for(condition: Any, seconds: float = 10) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it does not come to that"
-        time.sleep(0.02)
 
 
 def big_version(count: int) -> tuple[Manifest, bytes, bytes]:

@@ -6,14 +6,14 @@ import threading
 from typing import Any
 
 import pytest
-from mounting import Inside, inside, wait_for
+from mounting import Inside, inside
 
 from hoist.config import EngineConfig
 from hoist.errors import StorageUnavailable
 from hoist.mount.content import Content
 from hoist.storage.base import Storage, StoredFile, Traits
 from hoist.storage.wrap import Counting, Faulty, Wrapper
-from makers import memory_storage, noise, put_version
+from makers import memory_storage, noise, put_version, wait_for
 
 BLOCK = 64 << 10
 DATA = noise(64 * BLOCK + 100)

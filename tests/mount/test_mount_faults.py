@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from mount_fixtures import bucket_with
-from mounting import Mount, wait_for
+from mounting import Mount
 
 from hoist.testing.servers import RcloneServer
 from hoist.testing.servers.fault_kinds import Fault, Flip, Refusal, Reset, Short, Slow, Stalled
 from hoist.testing.servers.faults import FaultServer, Rule
 from hoist.testing.servers.origins import ServerOrigin
-from makers import noise
+from makers import noise, wait_for
 
 pytest_plugins = ("mount_fixtures",)
 MIB = 1 << 20

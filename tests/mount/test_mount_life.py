@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounting import ROOT, Mount, big_version, wait_for
+from mounting import ROOT, Mount, big_version
 
 from hoist.mount.device import KIND, mounted_kind
 from hoist.storage.base import Version
-from makers import SOURCE, directory_storage, noise, publish, write_files
+from makers import SOURCE, directory_storage, noise, publish, wait_for, write_files
 
 DATA = noise(3_000_000)
 pytest_plugins = ("mount_fixtures",)

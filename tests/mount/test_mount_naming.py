@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from mounting import Mount, inside, wait_for
+from mounting import Mount, inside
 
 from hoist.errors import InvalidReference, NotFound, PermissionDenied
 from hoist.model.reference import parse_reference
@@ -22,7 +22,7 @@ from hoist.storage.wrap import Counting, Wrapper
 from hoist.testing.servers import FaultServer
 from hoist.testing.servers.base import Answer
 from hoist.testing.servers.origins import FolderOrigin
-from makers import directory_storage, memory_storage, noise, publish, put_version, write_files
+from makers import directory_storage, memory_storage, noise, publish, put_version, wait_for, write_files
 
 pytest_plugins = ("mount_fixtures",)
 DATA = noise(400_000)
